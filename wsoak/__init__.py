@@ -1,0 +1,1 @@
+"""wsoak: WebSocket load and soak testing on Locust."""

@@ -1,0 +1,12 @@
+"""The ledger: the vocabulary, the records and the books of a run. No gevent, no Locust, no pandas.
+
+- ``units``      nanoseconds to milliseconds and seconds, in one place
+- ``outcomes``   the words for how an opening and a close ended, and whose doing it was
+- ``records``    frozen rows: a connection attempt, a gauge reading, an observation
+- ``histogram``  durations by bucket, mergeable, in HdrHistogram's encoding
+- ``timeline``   the counters of one second and name
+- ``recorder``   what the hot path writes to; hands out deltas
+- ``delta``      what was recorded since the last hand-out: plain values, mergeable in any order
+- ``books``      all deltas added up: the state that rules and reports read
+- ``rundir``     the run directory: the only reader and writer of its files
+"""

@@ -1,0 +1,199 @@
+"""Recorder: what the hot path writes to, once a message, and what hands out deltas, once a second.
+
+A connection asks for its ``Series`` once and then adds to plain attributes; nothing is allocated for a
+message but one int64 in a batch of durations. Whoever handles an event calls ``tick`` with its own
+time-stamp first: that moves the counters of a past second out of the way, so that an event belongs to the
+second in which it happened even when the event loop was late.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Final
+
+import numpy as np
+
+from wsoak.ledger.delta import KINDS, Delta
+from wsoak.ledger.histogram import Histogram
+from wsoak.ledger.outcomes import OPEN, whose
+from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
+from wsoak.ledger.timeline import COUNTERS, ZERO, plus
+from wsoak.ledger.units import NS_PER_S
+
+_read_counters: Final = attrgetter(*COUNTERS)
+
+_BATCHES: Final = tuple((kind, f"{kind}_ns") for kind in KINDS)
+
+_FAILURE_COUNTER: Final = {
+    "server": "failed",
+    "network": "failed",
+    "generator": "generator_failed",
+    "nobody": "cancelled",
+}
+
+
+class Series:
+    """The counters and duration batches of one name in the current second.
+
+    ``series.sent += 1`` and ``series.response.append(latency_ns)`` are the whole interface: an attribute
+    for each of ``timeline.COUNTERS``, and an ``array('q')`` of nanoseconds for each of ``delta.KINDS``. The
+    arrays live as long as the series, so that a bound ``append`` may be kept.
+    """
+
+    __slots__ = (*COUNTERS, *(f"{kind}_ns" for kind in KINDS), "name")
+
+    opened: int
+    failed: int
+    generator_failed: int
+    cancelled: int
+    usable: int
+    closed: int
+    sent: int
+    received: int
+    bytes_sent: int
+    bytes_received: int
+    send_on_closed: int
+    pings: int
+    pongs: int
+    requests: int
+    replies: int
+    reply_timeouts: int
+    reply_lost: int
+    late_replies: int
+    unmatched: int
+    dropped: int
+    check_passed: int
+    check_failed: int
+    metric_count: int
+    metric_sum: float
+    response_ns: array[int]
+    service_ns: array[int]
+    lag_ns: array[int]
+    ping_ns: array[int]
+    delivery_ns: array[int]
+    handshake_ns: array[int]
+    resolve_ns: array[int]
+    tcp_ns: array[int]
+    tls_ns: array[int]
+    upgrade_ns: array[int]
+    hello_ns: array[int]
+    usable_ns: array[int]
+    hub_ns: array[int]
+    metric_ns: array[int]
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        for _, batch in _BATCHES:
+            setattr(self, batch, array("q"))
+        self.reset()
+
+    def reset(self) -> None:
+        """Set every counter to zero; the batches are emptied by whoever reads them."""
+        for counter in COUNTERS:
+            setattr(self, counter, 0)
+
+
+class Recorder:
+    """The books of one process between two hand-outs.
+
+    Args:
+        worker: the name of this process in the run's records.
+        clock_ns: a monotonic clock in nanoseconds; every time-stamp given to the recorder is read from it.
+        wall_ns: Unix time in nanoseconds, read once: later wall-clock steps do not move the timeline.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.worker = worker
+        self.clock_ns = clock_ns
+        self._wall_minus_clock_ns = wall_ns() - clock_ns()
+        self._series: dict[str, Series] = {}
+        self._sent_deltas = 0
+        self._delta = Delta(worker, 0)
+        self._second = 0
+        self.second_end_ns = 0
+        """On ``clock_ns``: when the current second ends. An event at or after it must ``tick`` first."""
+        self._enter_second(clock_ns())
+
+    def series(self, name: str) -> Series:
+        """The series of this name, the same object for the recorder's whole life."""
+        found = self._series.get(name)
+        if found is None:
+            found = self._series[name] = Series(name)
+        return found
+
+    def unix_s(self, at_ns: int) -> float:
+        """Unix time in seconds, to the microsecond, of a time-stamp of ``clock_ns``."""
+        return round((at_ns + self._wall_minus_clock_ns) / NS_PER_S, 6)
+
+    def tick(self, now_ns: int) -> None:
+        """Close the current second if ``now_ns`` lies beyond it."""
+        if now_ns >= self.second_end_ns:
+            self._close_second()
+            self._enter_second(now_ns)
+
+    def opening_ended(self, series: Series, outcome: str) -> None:
+        """Count the end of an opening, by its outcome."""
+        if outcome == OPEN:
+            series.opened += 1
+        else:
+            counter = _FAILURE_COUNTER[whose(outcome)]
+            setattr(series, counter, getattr(series, counter) + 1)
+
+    def connection_ended(self, record: ConnectionRecord) -> None:
+        """Keep the record of an attempt that is over, whether it ever opened or not."""
+        if record.outcome == OPEN:
+            self.series(record.name).closed += 1
+        self._delta.connections.append(record)
+
+    def gauge(self, source: str, name: str, value: float, at_ns: int | None = None) -> None:
+        """Keep a reading of ``name`` of ``source``."""
+        at = self.unix_s(self.clock_ns() if at_ns is None else at_ns)
+        self._delta.gauges.append(Gauge(at, self.worker, source, name, float(value)))
+
+    def observe(self, id: str, name: str, count: int, of: int, text: str = "") -> None:  # noqa: A002
+        """Keep a fact that a scenario established; see ``records.Observation``."""
+        at = self.unix_s(self.clock_ns())
+        self._delta.observations.append(Observation(at, self.worker, id, name, count, of, text))
+
+    def take(self) -> Delta:
+        """All that was recorded since the last ``take``; the recorder starts anew."""
+        self._close_second()
+        self._enter_second(self.clock_ns())
+        delta = self._delta
+        self._sent_deltas += 1
+        self._delta = Delta(self.worker, self._sent_deltas)
+        return delta
+
+    def _enter_second(self, now_ns: int) -> None:
+        self._second = (now_ns + self._wall_minus_clock_ns) // NS_PER_S
+        self.second_end_ns = (self._second + 1) * NS_PER_S - self._wall_minus_clock_ns
+
+    def _close_second(self) -> None:
+        second = self._second
+        delta = self._delta
+        for name, series in self._series.items():
+            row = _read_counters(series)
+            if row != ZERO:
+                key = (second, name)
+                delta.timeline[key] = plus(delta.timeline[key], row) if key in delta.timeline else row
+                series.reset()
+            for kind, attribute in _BATCHES:
+                batch: array[int] = getattr(series, attribute)
+                if batch:
+                    self._histogram(second, kind, name).record(np.array(batch, dtype=np.int64))
+                    del batch[:]
+
+    def _histogram(self, second: int, kind: str, name: str) -> Histogram:
+        key = (second, kind, name)
+        found = self._delta.latency.get(key)
+        if found is None:
+            found = self._delta.latency[key] = Histogram()
+        return found

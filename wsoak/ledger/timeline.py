@@ -1,0 +1,67 @@
+"""Timeline: what happened in one second under one name, as counters that add up.
+
+A name is a socket's, a message's or a check's; a row holds zeros for what does not concern it.
+"""
+
+from __future__ import annotations
+
+from operator import add
+from typing import Final
+
+COUNTERS: Final = (
+    # openings, by the second in which they ended
+    "opened",
+    "failed",
+    "generator_failed",
+    "cancelled",
+    "usable",
+    # ends of opened sockets
+    "closed",
+    # messages, by the socket's name
+    "sent",
+    "received",
+    "bytes_sent",
+    "bytes_received",
+    "send_on_closed",
+    "pings",
+    "pongs",
+    # requests, by the message's name
+    "requests",
+    "replies",
+    "reply_timeouts",
+    "reply_lost",
+    "late_replies",
+    "unmatched",
+    "dropped",
+    # the scenario's own checks and counts
+    "check_passed",
+    "check_failed",
+    "metric_count",
+    "metric_sum",
+)
+"""The counters' names, in the order of a row.
+
+``opened`` handshakes that succeeded; ``failed`` those that the server or network failed; ``generator_failed``
+those that we failed; ``usable`` sockets whose first expected message came; ``closed`` opened sockets that
+ended. ``requests`` = ``replies`` + ``reply_timeouts`` + ``reply_lost`` (the socket closed first) + still in
+flight. ``late_replies`` came after their time-out; ``unmatched`` messages nobody waited for or subscribed to;
+``dropped`` of those, the ones that a full inbox could not keep.
+"""
+
+CounterRow = tuple[float, ...]
+"""One value a counter, in the order of ``COUNTERS``; all but ``metric_sum`` are whole."""
+
+ZERO: Final[CounterRow] = (0,) * len(COUNTERS)
+
+
+def plus(left: CounterRow, right: CounterRow) -> CounterRow:
+    """Both rows' counters added up."""
+    return tuple(map(add, left, right))
+
+
+def value(row: CounterRow, counter: str) -> float:
+    """One counter of a row, by its name."""
+    return row[_INDEX[counter]]
+
+
+_INDEX: Final = {counter: index for index, counter in enumerate(COUNTERS)}
