@@ -1,0 +1,301 @@
+"""Client: opens connections, knows which are open, and closes them all at the end of a run.
+
+Everything that connections share is here: the recorder, the deadlines, the dialer with its TLS context and
+look-ups, the limits. One client serves one process; all of it runs on one gevent hub.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import gevent
+from gevent.pool import Group, Pool
+
+from wsoak.ledger import outcomes
+from wsoak.ledger.recorder import Recorder
+from wsoak.ledger.units import s_to_ns
+from wsoak.wire.connection import Connection
+from wsoak.wire.deadlines import Deadlines
+from wsoak.wire.dial import Dialer, Opening, Request
+from wsoak.wire.endpoint import Endpoint, mask_query
+from wsoak.wire.frames import DEFAULT_MAX_MESSAGE_BYTES
+from wsoak.wire.link import FastLink, Link
+from wsoak.wire.message import Predicate, Sendable
+from wsoak.wire.replies import ReplyId, reply_to
+from wsoak.wire.waiting import Waiter
+
+if TYPE_CHECKING:
+    import ssl
+
+OPENINGS_AT_ONCE: Final = 200
+"""How many handshakes ``open_many`` has under way at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The limits of a client. Times in seconds.
+
+    ``handshake_timeout_s`` bounds an opening from the look-up to the end of its hello; ``heartbeat_s`` is the
+    interval of protocol pings, 0 for none.
+    """
+
+    handshake_timeout_s: float = 10.0
+    reply_timeout_s: float = 10.0
+    close_timeout_s: float = 5.0
+    heartbeat_s: float = 0.0
+    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+    source_addresses: Sequence[str] = ()
+
+
+DEFAULTS: Final = Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A first-message log-in, the last phase of an opening: what to send, and how its answer is known.
+
+    A socket that is closed instead, or not answered in time, did not open: ``closed-hello``,
+    ``timeout-hello``.
+    """
+
+    message: Sendable
+    answered_by: Predicate
+
+
+class Opener(Protocol):
+    """The half of a client that makes links: the fast one, or the reference one."""
+
+    def open(self, endpoint: Endpoint, request: Request, timeout_ns: int) -> tuple[Opening, Link | None]:
+        """Open a socket: how it went, and the link where it went well.
+
+        Raises:
+            ValueError: when the request cannot be sent.
+            gevent.GreenletExit: when the calling greenlet is killed; what was opened is closed.
+        """
+
+
+class FastOpener:
+    """Opens sockets with our own handshake, for our own codec."""
+
+    def __init__(self, client: Client, tls: ssl.SSLContext | None) -> None:
+        self._client = client
+        self._dialer = Dialer(client.deadlines, tls, client.settings.source_addresses)
+
+    def open(self, endpoint: Endpoint, request: Request, timeout_ns: int) -> tuple[Opening, Link | None]:
+        """See ``Opener``."""
+        opening = self._dialer.dial(endpoint, request, timeout_ns)
+        stream, opening.stream = opening.stream, None
+        if stream is None:
+            return opening, None
+        tail, opening.tail = opening.tail, b""
+        return opening, FastLink(self._client, stream, tail, self._client.settings.max_message_bytes)
+
+
+class Client:
+    """One process's sockets.
+
+    Args:
+        recorder: where everything is written down.
+        tls: the TLS context of all sockets; the system's defaults unless given.
+        worker_index: makes the connections' ids unique in a distributed run.
+        opener: makes the links; the fast one unless given.
+
+    Attributes:
+        open_connections: those that opened and have not ended.
+        lingering: links that wait for the server to end TCP after a close handshake.
+        in_flight: requests that wait for an answer.
+        opening: handshakes under way.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        settings: Settings = DEFAULTS,
+        tls: ssl.SSLContext | None = None,
+        worker_index: int = 0,
+        opener: Callable[[Client, ssl.SSLContext | None], Opener] = FastOpener,
+    ) -> None:
+        self.recorder = recorder
+        self.settings = settings
+        self.reply_timeout_ns = s_to_ns(settings.reply_timeout_s)
+        self.close_timeout_ns = s_to_ns(settings.close_timeout_s)
+        self.deadlines = Deadlines()
+        self.open_connections: set[Connection] = set()
+        self.lingering: set[Link] = set()
+        self.in_flight = 0
+        self.opening = 0
+        self.stopping = False
+        self._opener = opener(self, tls)
+        self._worker_index = worker_index
+        self._ids = count()
+        self._ping_ids = count()
+        self._greenlets = Group()
+        self._drained: Waiter | None = None
+
+    def open(
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        name: str,
+        *,
+        hello: Hello | None = None,
+        attempt: int = 0,
+        reply_id: ReplyId = reply_to,
+        usable_when: Predicate | None = None,
+        heartbeat_s: float | None = None,
+        handshake_timeout_s: float | None = None,
+    ) -> Connection:
+        """Open a socket; what goes wrong is the connection's ``outcome``, and in the books.
+
+        Args:
+            name: for the books; the same for all sockets of one kind.
+            attempt: 0 for a first attempt, then 1, 2, … for reconnects.
+            reply_id: gives the id of the request that a message answers.
+            usable_when: says which message makes the socket usable; else the first answer, or the first
+                message that ``expect`` was asked for.
+            heartbeat_s, handshake_timeout_s: instead of the client's settings.
+
+        Raises:
+            ValueError: when the request cannot be sent (a line break in a header, …).
+            gevent.GreenletExit: when the calling greenlet is killed; the attempt is then ``cancelled``.
+        """
+        patience_s = self.settings.handshake_timeout_s if handshake_timeout_s is None else handshake_timeout_s
+        timeout_ns = s_to_ns(patience_s)
+        heartbeat_ns = s_to_ns(self.settings.heartbeat_s if heartbeat_s is None else heartbeat_s)
+
+        def connection_of(opening: Opening, link: Link | None) -> Connection:
+            return Connection(
+                self,
+                name,
+                mask_query(endpoint.resource(request.path)),
+                opening,
+                link,
+                attempt=attempt,
+                reply_id=reply_id,
+                usable_when=usable_when,
+            )
+
+        self.opening += 1
+        started_ns = time.perf_counter_ns()
+        try:
+            try:
+                opening, link = self._dial(endpoint, request, timeout_ns)
+            except gevent.GreenletExit:
+                self._count(connection_of(Opening(started_ns).failed(outcomes.CANCELLED), None))
+                raise
+            connection = connection_of(opening, link)
+            if link is not None:
+                self._greet(connection, heartbeat_ns, hello, opening.started_ns + timeout_ns)
+        finally:
+            self.opening -= 1
+        self._count(connection)
+        return connection
+
+    def open_many(self, number: int, open_one: Callable[[int], Connection]) -> list[Connection]:
+        """Call ``open_one`` with 0 to ``number - 1``, many at a time; the connections in that order."""
+        pool = Pool(min(number, OPENINGS_AT_ONCE) or 1)
+        try:
+            connections: list[Connection] = pool.map(open_one, range(number))
+        finally:
+            pool.kill()
+        return connections
+
+    def stop(self, timeout_s: float) -> int:
+        """Close all that is open as ``run ended``, with close handshakes, in at most ``timeout_s`` seconds.
+
+        What has not answered by then is dropped, and its record says ``close-timeout``. After it no socket,
+        watcher, timer or greenlet of this client is left, and ``open`` gives ``cancelled``.
+
+        Returns:
+            how many sockets did not close in time.
+        """
+        self.stopping = True
+        deadline_ns = time.perf_counter_ns() + s_to_ns(timeout_s)
+        for connection in list(self.open_connections):
+            connection.begin_close(1000, outcomes.RUN_ENDED, timeout_s)
+        self._wait_until_drained(deadline_ns)
+        left = list(self.open_connections)
+        for connection in left:
+            connection.give_up()
+        for link in list(self.lingering):
+            link.abort()
+        self._greenlets.kill()
+        self.deadlines.stop()
+        return len(left)
+
+    # ------------------------------------------------------------------------- what connections ask for
+
+    def next_id(self) -> str:
+        """An id that no other connection of the run has."""
+        return f"{self._worker_index}.{next(self._ids)}"
+
+    def next_ping(self) -> bytes:
+        """The body of the next ping; no two of a process are the same."""
+        return next(self._ping_ids).to_bytes(8)
+
+    def spawn(self, function: Callable[[], Any]) -> None:
+        """Run ``function`` on a greenlet that ends with the client."""
+        self._greenlets.start(gevent.Greenlet(function))
+
+    def forget(self, connection: Connection) -> None:
+        """The connection has ended."""
+        self.open_connections.discard(connection)
+        if not self.open_connections:
+            self._look_drained()
+
+    def let_go(self, link: Link) -> None:
+        """The link has given its socket back."""
+        self.lingering.discard(link)
+        if not self.lingering:
+            self._look_drained()
+
+    # ------------------------------------------------------------------------------------------ the rest
+
+    def _dial(self, endpoint: Endpoint, request: Request, timeout_ns: int) -> tuple[Opening, Link | None]:
+        if self.stopping:
+            return Opening(time.perf_counter_ns()).failed(outcomes.CANCELLED), None
+        return self._opener.open(endpoint, request, timeout_ns)
+
+    def _greet(
+        self, connection: Connection, heartbeat_ns: int, hello: Hello | None, deadline_ns: int
+    ) -> None:
+        """Start the connection, and say hello where the protocol wants it."""
+        self.open_connections.add(connection)
+        try:
+            connection.start(heartbeat_ns)
+            if hello is not None:
+                connection.say_hello(hello.message, hello.answered_by, deadline_ns)
+        except gevent.GreenletExit:
+            connection.opening.outcome = outcomes.CANCELLED
+            connection.begin_close(1000, outcomes.RUN_ENDED)
+            self._count(connection)
+            raise
+
+    def _count(self, connection: Connection) -> None:
+        """Write down how an opening ended."""
+        now_ns = time.perf_counter_ns()
+        self.recorder.tick(now_ns)
+        opening = connection.opening
+        series = self.recorder.series(connection.name)
+        self.recorder.opening_ended(series, opening.outcome)
+        if opening.is_open:
+            for phase, duration_ns in opening.phases_ns.items():
+                getattr(series, f"{phase}_ns").append(duration_ns)
+            series.handshake_ns.append(opening.duration_ns)
+        elif connection.ended and opening.phase != "hello":
+            self.recorder.connection_ended(connection.record(now_ns))
+
+    def _wait_until_drained(self, deadline_ns: int) -> None:
+        while self.open_connections or self.lingering:
+            self._drained = Waiter()
+            self._drained.set_deadline(self.deadlines, deadline_ns)
+            if not self._drained.wait():
+                return
+
+    def _look_drained(self) -> None:
+        if self._drained is not None and not self.open_connections and not self.lingering:
+            self._drained.wake(True)

@@ -1,0 +1,565 @@
+"""Connection: one WebSocket as a scenario uses it, and its story as the ledger keeps it.
+
+    scenario's greenlet ── request, send, expect, ping, close ──►┐
+                                                                 Connection ──► Link ──► server
+    hub ── message, ping, pong, close frame, loss ──────────────►┘     │
+                                                                       └──► Recorder
+
+A connection is passive: its ``Link`` tells it what came (``on_…``), and it counts, answers, and wakes the
+greenlet that waits. It owns no greenlet, except one that hands messages to a subscriber while there are
+any. Nothing that a server does raises in a scenario: ``request`` and ``expect`` give ``None``, ``send`` gives
+``False``, and the ledger knows why.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import gevent
+from gevent import GreenletExit, get_hub, getcurrent
+
+from wsoak.ledger import outcomes
+from wsoak.ledger.records import ConnectionRecord
+from wsoak.ledger.units import NS_PER_S, ns_to_ms, ns_to_s, s_to_ns
+from wsoak.wire.closing import Closing
+from wsoak.wire.dial import Opening
+from wsoak.wire.frames import BINARY, CLOSE, PING, PONG, TEXT, CloseFrame, Violation
+from wsoak.wire.inbox import Inbox
+from wsoak.wire.message import Message, Predicate, Sendable, ask, encode, error_text
+from wsoak.wire.pings import Heartbeat, Pings
+from wsoak.wire.replies import Replies, Reply, ReplyId, reply_to
+from wsoak.wire.waiting import Duty, Waiter
+
+if TYPE_CHECKING:
+    from wsoak.wire.client import Client
+    from wsoak.wire.link import Link
+
+HIGH_WATER_BYTES: Final = 1 << 20
+"""A sender waits while more than this is unsent."""
+
+
+class Connection:
+    """One socket, open or failed: ask ``is_open``, or just use it.
+
+    Attributes:
+        name: the scenario's name for this kind of socket.
+        state: the scenario's own word for what the socket is doing; it goes into the record.
+        opening: how the opening went: outcome, status, start of a rejection's body, subprotocol.
+        is_open: whether messages can be sent: the handshake succeeded, and no close has begun.
+        last_read_ns: when bytes came last, those that are being looked at left out.
+    """
+
+    __slots__ = (
+        "_attempt",
+        "_bytes_received",
+        "_bytes_sent",
+        "_close_deadline",
+        "_closers",
+        "_closing",
+        "_expected",
+        "_heartbeat",
+        "_inbox",
+        "_last_push",
+        "_last_push_at",
+        "_link",
+        "_opened_ns",
+        "_path",
+        "_pings",
+        "_recorder",
+        "_replies",
+        "_reply_id",
+        "_series",
+        "_usable_ns",
+        "_usable_when",
+        "_waited_in_vain",
+        "client",
+        "id",
+        "is_open",
+        "last_read_ns",
+        "messages_received",
+        "messages_sent",
+        "name",
+        "opening",
+        "state",
+    )
+
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        path: str,
+        opening: Opening,
+        link: Link | None,
+        *,
+        attempt: int = 0,
+        reply_id: ReplyId = reply_to,
+        usable_when: Predicate | None = None,
+    ) -> None:
+        self.client = client
+        self.id = client.next_id()
+        self.name = name
+        self.state = ""
+        self.opening = opening
+        self.is_open = opening.is_open
+        self.messages_sent = 0
+        self.messages_received = 0
+        self.last_read_ns = self._opened_ns = time.perf_counter_ns()
+        self._bytes_sent = 0
+        self._bytes_received = 0
+        self._path = path
+        self._attempt = attempt
+        self._link = link
+        self._recorder = client.recorder
+        self._series = client.recorder.series(name)
+        # what few sockets need is made when it is needed: a hundred thousand of them must fit
+        self._replies: Replies | None = None
+        self._inbox: Inbox | None = None
+        self._pings: Pings | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._closers: list[Waiter] | None = None
+        self._close_deadline: Duty | None = None
+        self._closing = Closing(over=link is None)
+        self._reply_id = reply_id
+        self._usable_when = usable_when
+        self._usable_ns: int | None = None
+        self._expected = usable_when is not None
+        self._waited_in_vain = False
+        self._last_push: Message | None = None
+        self._last_push_at = 0
+
+    # -------------------------------------------------------------------------------- a scenario's view
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over: failed, or closed to the end."""
+        return self._closing.stage == "closed"
+
+    @property
+    def outcome(self) -> str:
+        """How the opening ended: a word of ``ledger.outcomes``."""
+        return self.opening.outcome
+
+    def send(self, message: Sendable, *, name: str | None = None, intended_ns: int | None = None) -> bool:
+        """Send a message that has no answer: text, bytes (binary), or a JSON object or array (text).
+
+        Args:
+            name: for the send lag in the books; the socket's name unless given.
+            intended_ns: when it was meant to be sent, on ``perf_counter_ns`` (see ``paced``).
+
+        Returns:
+            whether it was sent; ``False`` on a socket that is closed (counted) or never opened.
+        """
+        is_text, payload = encode(message)
+        return self._send(TEXT if is_text else BINARY, payload, name, intended_ns, None)
+
+    def send_binary(self, payload: bytes, *, name: str | None = None, intended_ns: int | None = None) -> bool:
+        """Send a binary message; see ``send``."""
+        return self.send(bytes(payload), name=name, intended_ns=intended_ns)
+
+    def request(
+        self,
+        message: Sendable,
+        reply_to: Any,
+        timeout: float | None = None,
+        *,
+        name: str | None = None,
+        intended_ns: int | None = None,
+    ) -> Message | None:
+        """Send a message and wait for its answer; see ``submit``.
+
+        Returns:
+            the answer, or ``None`` when none came in time or the socket closed (both are in the books).
+        """
+        return self.submit(message, reply_to, timeout, name=name, intended_ns=intended_ns).wait()
+
+    def submit(
+        self,
+        message: Sendable,
+        reply_to: Any,
+        timeout: float | None = None,
+        *,
+        name: str | None = None,
+        intended_ns: int | None = None,
+    ) -> Reply:
+        """Send a message that has an answer, and go on; several may be in flight.
+
+        Args:
+            reply_to: by which the answer will be known: what the connection's ``reply_id`` gives for it.
+            timeout: seconds until the request counts as failed; the client's reply time-out unless given.
+            name: under which it appears in the books; the socket's name unless given.
+            intended_ns: when it was meant to be sent, on ``perf_counter_ns``; response time counts from then.
+
+        Raises:
+            ValueError: when a request with this id is in flight on this socket.
+        """
+        replies = self._replies
+        if replies is None:
+            replies = self._replies = Replies(self.client, self._series, self._reply_id)
+        series = self._series if name is None else self._recorder.series(name)
+        timeout_ns = self.client.reply_timeout_ns if timeout is None else s_to_ns(timeout)
+        reply = replies.prepare(series, reply_to, timeout_ns)
+        is_text, payload = encode(message)
+        if not self._send(TEXT if is_text else BINARY, payload, name, intended_ns, reply):
+            reply.wake(None)
+        return reply
+
+    def expect(self, predicate: Predicate, timeout: float | None = None) -> Message | None:
+        """Wait for a message for which ``predicate`` is true: one that came unasked for, or the next.
+
+        Returns:
+            the message, or ``None`` when none came within ``timeout`` seconds or the socket closed.
+        """
+        self._expected = True
+        inbox = self._made_inbox()
+        found = inbox.take(predicate)
+        if found is None and not self.ended:
+            timeout_ns = self.client.reply_timeout_ns if timeout is None else s_to_ns(timeout)
+            found = inbox.expect(predicate, time.perf_counter_ns() + timeout_ns)
+            self._waited_in_vain |= found is None and not self.ended
+        if found is not None and self._usable_when is None:
+            self._became_usable(found.received_ns)
+        return found
+
+    def subscribe(self, handler: Callable[[Message], Any]) -> None:
+        """Have ``handler`` called with each message that answers no request and that nobody expects.
+
+        It runs on a greenlet, in order, and may block; what came before, and was not asked for, comes first.
+        """
+        self._made_inbox().subscribe(handler)
+
+    def ping(self, timeout: float | None = None) -> float | None:
+        """Send a protocol ping and wait for its pong (RFC 6455 section 5.5.2).
+
+        Returns:
+            the round trip in milliseconds, or ``None`` when no pong came in time or the socket closed.
+        """
+        if not self.is_open:
+            return None
+        waiter = Waiter()
+        timeout_ns = self.client.reply_timeout_ns if timeout is None else s_to_ns(timeout)
+        waiter.set_deadline(self.client.deadlines, time.perf_counter_ns() + timeout_ns)
+        payload = self.send_ping(waiter)
+        try:
+            rtt_ns: int | None = waiter.wait()
+        finally:
+            if self._pings is not None:
+                self._pings.forget(payload)
+        return ns_to_ms(rtt_ns)
+
+    def paced(self, schedule: Iterable[float], count: int | None = None) -> Iterator[int]:
+        """Wait for each of a schedule's moments in turn, while the socket is open.
+
+        Yields:
+            when the message was meant to be sent: hand it on as ``intended_ns``. Moments that passed while
+            the scenario was busy come at once and are not left out (no coordinated omission).
+        """
+        start_ns = time.perf_counter_ns()
+        for at_s in itertools.islice(schedule, count):
+            intended_ns = start_ns + s_to_ns(at_s)
+            ahead_ns = intended_ns - time.perf_counter_ns()
+            if ahead_ns > 0:
+                gevent.sleep(ahead_ns / NS_PER_S)
+            if not self.is_open:
+                return
+            yield intended_ns
+
+    def close(self, code: int = 1000, reason: str = "", timeout: float | None = None) -> None:
+        """Close with a close handshake, and wait until it is done: at most ``timeout`` seconds.
+
+        Raises:
+            ValueError: for a code that may not be sent (RFC 6455 section 7.4).
+        """
+        self.begin_close(code, reason, timeout)
+        if not self.ended and getcurrent() is not get_hub():
+            waiter = Waiter()
+            if self._closers is None:
+                self._closers = []
+            self._closers.append(waiter)
+            waiter.wait()
+
+    def begin_close(self, code: int = 1000, reason: str = "", timeout: float | None = None) -> None:
+        """Send a close frame and come back at once; the rest happens by itself, in ``timeout`` seconds."""
+        self._close_with(self._closing.begin(code, reason), timeout)
+
+    def mark_usable(self) -> None:
+        """Say that the socket does what it is for, where no single message shows it."""
+        self._became_usable(time.perf_counter_ns())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, GreenletExit):
+            # the user is being stopped: leave without waiting, whoever stops the run waits for all
+            self.begin_close(1000, outcomes.RUN_ENDED)
+        else:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id} {self.name}: {self.outcome}, {self._closing.stage}>"
+
+    # -------------------------------------------------------------------------------- the client's view
+
+    def start(self, heartbeat_ns: int) -> None:
+        """The socket is open: begin to listen, and to beat where an interval is given."""
+        assert self._link is not None
+        self._link.start(self)
+        if heartbeat_ns and self.is_open:
+            self._heartbeat = Heartbeat(self, heartbeat_ns)
+
+    def say_hello(self, message: Sendable, answered_by: Predicate, deadline_ns: int) -> None:
+        """Log in with a first message; without its answer the opening has failed."""
+        opening = self.opening
+        opening.phase = "hello"
+        started_ns = time.perf_counter_ns()
+        self.send(message)
+        answer = self.expect(answered_by, (deadline_ns - started_ns) / NS_PER_S)
+        if answer is not None:
+            opening.phase = ""
+            opening.phases_ns["hello"] = answer.received_ns - started_ns
+        elif not self.ended:
+            opening.outcome = opening.error = outcomes.TIMEOUT_HELLO
+            self.begin_close(1000, "hello not answered")
+
+    def give_up(self) -> None:
+        """End now: the peer has not answered our close frame in the time that it had."""
+        if not self.ended:
+            self._closing.timed_out()
+            self._end(abort=True)
+
+    # -------------------------------------------------------------------------------- the link's view
+
+    def on_message(self, data: str | bytes, size: int, now_ns: int) -> None:
+        """A whole message came; ``size`` is its payload in bytes."""
+        series = self._series
+        series.received += 1
+        series.bytes_received += size
+        self.messages_received += 1
+        self._bytes_received += size
+        message = Message(data, now_ns)
+        if self._usable_when is not None and ask(self._usable_when, message):
+            self._usable_when = None
+            self._became_usable(now_ns)
+        if self._replies is not None:
+            answered = self._replies.answer(message, now_ns)
+            if answered is not None:
+                if answered and self._usable_ns is None and self._usable_when is None:
+                    self._became_usable(now_ns)
+                return
+        self._last_push = message
+        self._last_push_at = self.messages_received
+        self._made_inbox().put(message)
+
+    def on_ping(self, payload: bytes) -> None:
+        """A ping came: answer it (RFC 6455 section 5.5.3)."""
+        if self.is_open:
+            self._transmit(PONG, payload)
+
+    def on_pong(self, payload: bytes, now_ns: int) -> None:
+        """A pong came."""
+        if self._pings is not None:
+            self._pings.answer(payload, now_ns)
+
+    def on_close_frame(self, frame: CloseFrame) -> None:
+        """A close frame came: answer it if it is the first, and end."""
+        if not self.ended:
+            self._answer_close(self._closing.received(frame))
+
+    def on_violation(self, violation: Violation) -> None:
+        """The peer broke the protocol: say so, and end."""
+        if not self.ended:
+            self._answer_close(self._closing.violated(violation))
+
+    def on_lost(self, error: OSError | None) -> None:
+        """The byte stream ended (``None``) or broke, without a close frame."""
+        if not self.ended:
+            self._closing.lost(error)
+            self._end(abort=True)
+
+    def on_heartbeat_lost(self) -> None:
+        """The peer has been silent for too long."""
+        self._close_with(self._closing.heartbeat_lost(), None)
+
+    # -------------------------------------------------------------------------------- sending
+
+    def send_ping(self, waiter: Waiter | None) -> bytes:
+        """Send a ping whose pong wakes ``waiter`` with the round trip in ns; the ping's payload."""
+        if self._pings is None:
+            self._pings = Pings(self._series)
+        payload = self.client.next_ping()
+        now_ns = time.perf_counter_ns()
+        self._recorder.tick(now_ns)
+        self._pings.add(payload, now_ns, waiter)
+        self._transmit(PING, payload)
+        return payload
+
+    def _send(
+        self, opcode: int, payload: bytes, name: str | None, intended_ns: int | None, reply: Reply | None
+    ) -> bool:
+        now_ns = time.perf_counter_ns()
+        recorder = self._recorder
+        if now_ns >= recorder.second_end_ns:
+            recorder.tick(now_ns)
+        series = self._series
+        if reply is not None:
+            self._expected = True
+        if not self.is_open:
+            if self.opening.is_open:
+                self._expected = True
+                series.send_on_closed += 1
+            return False
+        size = len(payload)
+        series.sent += 1
+        series.bytes_sent += size
+        self.messages_sent += 1
+        self._bytes_sent += size
+        if intended_ns is not None:
+            of_message = series if name is None else recorder.series(name)
+            of_message.lag_ns.append(max(0, now_ns - intended_ns))
+        if reply is not None and self._replies is not None:
+            # before the send: on a fast network the answer must find its request
+            self._replies.begin(reply, now_ns, intended_ns)
+        if self._transmit(opcode, payload) > HIGH_WATER_BYTES:
+            self._wait_for_room()
+        return True
+
+    def _transmit(self, opcode: int, payload: bytes) -> int:
+        assert self._link is not None
+        try:
+            return self._link.send_frame(opcode, payload)
+        except OSError as error:
+            self._write_failed(error)
+            return 0
+
+    def _write_failed(self, error: OSError) -> None:
+        # what the peer said before it went, perhaps a close frame, is still to be read, on the hub
+        def look() -> None:
+            if self._link is not None:
+                self._link.drain()
+                self.on_lost(error)
+
+        get_hub().loop.run_callback(look)
+
+    def _wait_for_room(self) -> None:
+        """Hold the sender back while the peer does not read, as a blocking socket would."""
+        while self.is_open and self._link is not None and getcurrent() is not get_hub():
+            waiter = Waiter()
+            self._link.when_sent(waiter)
+            waiter.set_deadline(self.client.deadlines, time.perf_counter_ns() + NS_PER_S)
+            if waiter.wait():
+                return
+
+    def _made_inbox(self) -> Inbox:
+        if self._inbox is None:
+            self._inbox = Inbox(self.client, self._series)
+        return self._inbox
+
+    def _became_usable(self, now_ns: int) -> None:
+        if self._usable_ns is None:
+            self._usable_ns = now_ns - self.opening.started_ns
+            self._series.usable += 1
+            self._series.usable_ns.append(self._usable_ns)
+
+    # -------------------------------------------------------------------------------- the end
+
+    def _close_with(self, payload: bytes | None, timeout: float | None) -> None:
+        """Send our close frame, if there is one to send, and bound the wait for the peer's."""
+        if payload is None:
+            return
+        self.is_open = False
+        timeout_ns = self.client.close_timeout_ns if timeout is None else s_to_ns(timeout)
+        at_ns = time.perf_counter_ns() + timeout_ns
+        self._close_deadline = Duty(self.client.deadlines, at_ns, self.give_up)
+        self._transmit(CLOSE, payload)
+
+    def _answer_close(self, payload: bytes | None) -> None:
+        if payload is not None:
+            self._transmit(CLOSE, payload)
+        self._end()
+
+    def _end(self, *, abort: bool = False) -> None:
+        """Write the record, let the link go, and wake all who wait."""
+        self.is_open = False
+        now_ns = time.perf_counter_ns()
+        self._recorder.tick(now_ns)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        if self._close_deadline is not None:
+            self._close_deadline.cancel()
+        if self.opening.phase == "hello" and self.opening.is_open:
+            self.opening.outcome = self.opening.error = outcomes.CLOSED_HELLO
+        waiters: list[Waiter] = [] if self._replies is None else [*self._replies.lose()]
+        for part in (self._inbox, self._pings):
+            waiters += [] if part is None else part.waiters()
+        waiters += self._closers or ()
+        self._recorder.connection_ended(self.record(now_ns))
+        link, self._link = self._link, None
+        assert link is not None
+        if abort:
+            link.abort()
+        else:
+            link.finish()
+        self.client.forget(self)
+        for waiter in waiters:
+            waiter.wake(None)
+
+    def record(self, now_ns: int) -> ConnectionRecord:
+        """The connection's row in the ledger, when it ends at ``now_ns``."""
+        closing = self._closing
+        opening = self.opening
+        existed = closing.initiator is not None
+        return ConnectionRecord(
+            id=self.id,
+            worker=self._recorder.worker,
+            name=self.name,
+            path=self._path,
+            started_at=self._recorder.unix_s(opening.started_ns),
+            outcome=opening.outcome,
+            phase=opening.phase,
+            status=opening.status,
+            error=opening.error,
+            body=opening.body,
+            **{f"{phase}_ms": ns_to_ms(opening.phases_ns.get(phase)) for phase in outcomes.PHASES},
+            usable_ms=ns_to_ms(self._usable_ns),
+            usable=self._was_usable(),
+            attempt=self._attempt,
+            age_s=ns_to_s(now_ns - self._opened_ns) if existed else None,
+            code=closing.code if existed else None,
+            sent_code=closing.sent_code,
+            received_code=closing.received_code,
+            reason=closing.reason,
+            initiator=closing.initiator,
+            clean=closing.clean if existed else None,
+            detail=closing.detail,
+            errno=closing.errno if existed else opening.errno,
+            state=self.state,
+            server_error=self._server_error(),
+            idle_s=ns_to_s(now_ns - self.last_read_ns) if existed else None,
+            messages_sent=self.messages_sent,
+            messages_received=self.messages_received,
+            bytes_sent=self._bytes_sent,
+            bytes_received=self._bytes_received,
+        )
+
+    def _was_usable(self) -> bool | None:
+        """See ``records.ConnectionRecord.usable``."""
+        if self._usable_ns is not None:
+            return True
+        if not self.opening.is_open:
+            return None if self.outcome == outcomes.CANCELLED else False
+        if self._closing.initiator != "client":
+            # a server that goes without a word was not usable, whether or not we had asked yet
+            return False if self._expected or not self.messages_received else None
+        timed_out = self._waited_in_vain or (self._replies is not None and self._replies.timeouts > 0)
+        cut_short = self._closing.reason == outcomes.RUN_ENDED and not timed_out
+        return False if self._expected and not cut_short else None
+
+    def _server_error(self) -> str:
+        """The error message in what the server sent last, if that was one."""
+        last = self._last_push
+        if last is None or self._last_push_at != self.messages_received:
+            return ""
+        return error_text(last.data)

@@ -1,0 +1,106 @@
+"""Inbox: the messages of one connection that answer no request.
+
+Each goes to the greenlet that expects it, else to the subscriber, else it is kept for a later ``expect``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from wsoak.ledger.recorder import Series
+from wsoak.wire.message import Message, Predicate, ask
+from wsoak.wire.waiting import Waiter
+
+if TYPE_CHECKING:
+    from wsoak.wire.client import Client
+
+INBOX_MESSAGES: Final = 1_000
+"""How many messages that nobody asked for are kept; the oldest go first."""
+
+Handler = Callable[[Message], Any]
+
+
+class Expectation(Waiter):
+    """A greenlet that waits for a message of some kind."""
+
+    __slots__ = ("predicate",)
+
+    def __init__(self, predicate: Predicate) -> None:
+        super().__init__()
+        self.predicate = predicate
+
+
+class Inbox:
+    """Messages that answer no request, and those who want them."""
+
+    __slots__ = ("_client", "_expectations", "_handing", "_handler", "_kept", "_series")
+
+    def __init__(self, client: Client, series: Series) -> None:
+        self._client = client
+        self._series = series
+        self._expectations: list[Expectation] = []
+        self._kept: deque[Message] = deque()
+        self._handler: Handler | None = None
+        self._handing: deque[Message] | None = None
+
+    def put(self, message: Message) -> bool:
+        """Pass a message on; whether somebody expected it."""
+        for expectation in self._expectations:
+            if not expectation.done and ask(expectation.predicate, message):
+                expectation.wake(message)
+                return True
+        if self._handler is not None:
+            self._hand_over(message)
+            return False
+        if len(self._kept) >= INBOX_MESSAGES:
+            self._kept.popleft()
+            self._series.dropped += 1
+        self._kept.append(message)
+        return False
+
+    def take(self, predicate: Predicate) -> Message | None:
+        """The oldest kept message for which ``predicate`` is true; it is kept no longer."""
+        for message in self._kept:
+            if ask(predicate, message):
+                self._kept.remove(message)
+                return message
+        return None
+
+    def expect(self, predicate: Predicate, at_ns: int) -> Message | None:
+        """Block until such a message comes; ``None`` at the deadline, or when none can come any more."""
+        expectation = Expectation(predicate)
+        expectation.set_deadline(self._client.deadlines, at_ns)
+        self._expectations.append(expectation)
+        try:
+            found: Message | None = expectation.wait()
+        finally:
+            self._expectations.remove(expectation)
+        return found
+
+    def subscribe(self, handler: Handler) -> None:
+        """Hand each message that nobody expects to ``handler``, on a greenlet, in order, kept ones first."""
+        self._handler = handler
+        kept, self._kept = self._kept, deque()
+        for message in kept:
+            self._hand_over(message)
+
+    def waiters(self) -> list[Waiter]:
+        """Those who wait, to be woken when the socket has closed."""
+        return list(self._expectations)
+
+    def _hand_over(self, message: Message) -> None:
+        if self._handing is None:
+            self._handing = deque([message])
+            self._client.spawn(self._hand_all)
+        else:
+            self._handing.append(message)
+
+    def _hand_all(self) -> None:
+        queue = self._handing
+        try:
+            while queue and self._handler is not None:
+                ask(self._handler, queue.popleft())
+        finally:
+            self._handing = None

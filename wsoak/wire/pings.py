@@ -1,0 +1,75 @@
+"""Pings: protocol pings that wait for their pongs, and the heartbeat (RFC 6455 section 5.5.2)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from wsoak.ledger.recorder import Series
+from wsoak.wire.waiting import Duty, Waiter
+
+if TYPE_CHECKING:
+    from wsoak.wire.connection import Connection
+
+HEARTBEATS_MISSED: Final = 3
+"""A peer from which no byte came for so many heartbeat intervals is lost."""
+
+
+class Pings:
+    """The pings of one connection, by their payloads."""
+
+    __slots__ = ("_sent", "_series")
+
+    def __init__(self, series: Series) -> None:
+        self._series = series
+        self._sent: dict[bytes, tuple[int, Waiter | None]] = {}
+
+    def add(self, payload: bytes, now_ns: int, waiter: Waiter | None = None) -> None:
+        """A ping is being sent."""
+        self._series.pings += 1
+        self._sent[payload] = (now_ns, waiter)
+
+    def forget(self, payload: bytes) -> None:
+        """Nobody waits for this one any more."""
+        self._sent.pop(payload, None)
+
+    def answer(self, payload: bytes, now_ns: int) -> None:
+        """A pong came; one that answers no ping of ours means nothing (section 5.5.3)."""
+        sent = self._sent.pop(payload, None)
+        if sent is None:
+            return
+        sent_ns, waiter = sent
+        self._series.pongs += 1
+        self._series.ping_ns.append(now_ns - sent_ns)
+        if waiter is not None:
+            waiter.wake(now_ns - sent_ns)
+
+    def waiters(self) -> list[Waiter]:
+        """Those who wait, to be woken when the socket has closed."""
+        return [waiter for _, waiter in self._sent.values() if waiter is not None]
+
+
+class Heartbeat:
+    """Pings at an interval, and the judgement that a silent peer is lost."""
+
+    __slots__ = ("_connection", "_duty", "_interval_ns")
+
+    def __init__(self, connection: Connection, interval_ns: int) -> None:
+        self._connection = connection
+        self._interval_ns = interval_ns
+        self._plan(time.perf_counter_ns())
+
+    def stop(self) -> None:
+        """Beat no more."""
+        self._duty.cancel()
+
+    def _plan(self, now_ns: int) -> None:
+        self._duty = Duty(self._connection.client.deadlines, now_ns + self._interval_ns, self._beat)
+
+    def _beat(self) -> None:
+        now_ns = time.perf_counter_ns()
+        if now_ns - self._connection.last_read_ns >= HEARTBEATS_MISSED * self._interval_ns:
+            self._connection.on_heartbeat_lost()
+        else:
+            self._plan(now_ns)
+            self._connection.send_ping(None)

@@ -1,0 +1,160 @@
+"""Replies: the requests of one connection that wait for their answers, known by their ids.
+
+submit ──► in flight ──► answered ─────► response and service time
+               ├───────► timed out ────► both at the time-out; an answer after that is late
+               └───────► lost ─────────► the socket closed first
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from wsoak.ledger.recorder import Series
+from wsoak.wire.message import Message, ask
+from wsoak.wire.waiting import Waiter
+
+if TYPE_CHECKING:
+    from wsoak.wire.client import Client
+
+REMEMBERED_TIMEOUTS: Final = 64
+"""How many timed-out requests a connection remembers, to know a late reply from an unmatched one."""
+
+ReplyId = Callable[[Message], Any]
+"""Gives the id of the request that a message answers; ``None`` when it answers none. Must not block."""
+
+
+def reply_to(message: Message) -> Any:
+    """The default ``ReplyId``: the member ``reply_to`` of a JSON object."""
+    return message.get("reply_to")
+
+
+class Reply(Waiter):
+    """A request that was sent: ``wait`` for its answer, or look at ``message`` later.
+
+    ``message`` is ``None`` until the answer comes, and stays so after a time-out or a close.
+    """
+
+    __slots__ = ("_replies", "intended_ns", "key", "sent_ns", "series", "timeout_ns")
+
+    def __init__(self, replies: Replies, series: Series, key: Any, timeout_ns: int) -> None:
+        super().__init__()
+        self._replies = replies
+        self.series = series
+        self.key = key
+        self.timeout_ns = timeout_ns
+        self.sent_ns = 0
+        self.intended_ns = 0
+
+    @property
+    def message(self) -> Message | None:
+        """The answer, if it has come."""
+        answer: Message | None = self.result
+        return answer
+
+    def wait(self) -> Message | None:
+        """Block the calling greenlet until the answer, the time-out or the close, whichever is first."""
+        answer: Message | None = super().wait()
+        return answer
+
+    def expire(self) -> None:
+        """See ``deadlines.Expirable``."""
+        self._replies.time_out(self)
+
+    def abandon(self) -> None:
+        """Whoever waited was killed: the request is in flight all the same, and its deadline stands."""
+
+
+class Replies:
+    """The requests in flight on one connection.
+
+    Attributes:
+        timeouts: how many requests timed out so far.
+    """
+
+    __slots__ = ("_client", "_in_flight", "_reply_id", "_series", "_timed_out", "timeouts")
+
+    def __init__(self, client: Client, series: Series, reply_id: ReplyId) -> None:
+        self._client = client
+        self._series = series
+        self._reply_id = reply_id
+        self._in_flight: dict[Any, Reply] = {}
+        self._timed_out: deque[Any] | None = None
+        self.timeouts = 0
+
+    def prepare(self, series: Series, key: Any, timeout_ns: int) -> Reply:
+        """A request that is about to be sent.
+
+        Raises:
+            ValueError: when one with this id is in flight.
+        """
+        if key in self._in_flight:
+            raise ValueError(f"a request with the id {key!r} is in flight on this socket")
+        return Reply(self, series, key, timeout_ns)
+
+    def begin(self, reply: Reply, sent_ns: int, intended_ns: int | None) -> None:
+        """The request is being sent: its time runs."""
+        reply.sent_ns = sent_ns
+        reply.intended_ns = sent_ns if intended_ns is None else intended_ns
+        reply.series.requests += 1
+        self._in_flight[reply.key] = reply
+        self._client.in_flight += 1
+        reply.set_deadline(self._client.deadlines, sent_ns + reply.timeout_ns)
+
+    def answer(self, message: Message, now_ns: int) -> bool | None:
+        """Give a message to the request that it answers.
+
+        Returns:
+            ``True``: it answered one; ``False``: none such is in flight; ``None``: it is no answer.
+        """
+        key = ask(self._reply_id, message)
+        if key is None:
+            return None
+        reply = self._in_flight.pop(key, None)
+        if reply is None:
+            self._count_stray(key)
+            return False
+        service_ns = now_ns - reply.sent_ns
+        if service_ns > reply.timeout_ns:
+            # its time was up, and only the timer had not looked yet
+            self.time_out(reply)
+            self._count_stray(key)
+            return False
+        series = reply.series
+        series.replies += 1
+        series.response_ns.append(now_ns - reply.intended_ns)
+        series.service_ns.append(service_ns)
+        self._client.in_flight -= 1
+        reply.wake(message)
+        return True
+
+    def time_out(self, reply: Reply) -> None:
+        """A request's time is up: it failed, and counts in the histograms at its time-out."""
+        self._in_flight.pop(reply.key, None)
+        if self._timed_out is None:
+            self._timed_out = deque(maxlen=REMEMBERED_TIMEOUTS)
+        self._timed_out.append(reply.key)
+        self.timeouts += 1
+        series = reply.series
+        series.reply_timeouts += 1
+        series.response_ns.append(reply.timeout_ns + reply.sent_ns - reply.intended_ns)
+        series.service_ns.append(reply.timeout_ns)
+        self._client.in_flight -= 1
+        reply.wake(None)
+
+    def lose(self) -> list[Reply]:
+        """The socket closed: none of these will be answered. The caller wakes them."""
+        lost = list(self._in_flight.values())
+        self._in_flight.clear()
+        for reply in lost:
+            reply.series.reply_lost += 1
+        self._client.in_flight -= len(lost)
+        return lost
+
+    def _count_stray(self, key: Any) -> None:
+        if self._timed_out is not None and key in self._timed_out:
+            self._timed_out.remove(key)
+            self._series.late_replies += 1
+        else:
+            self._series.unmatched += 1

@@ -1,0 +1,97 @@
+"""Waiting: greenlets that wait for something to come over a socket, with a deadline.
+
+A waiter is woken either on the hub, where it runs at once, or by another greenlet, where it runs when the hub
+next turns: a greenlet must never switch to another one directly, as nothing would ever switch back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gevent import get_hub, getcurrent
+
+from wsoak.wire.deadlines import Bucket, Deadlines
+
+
+class Waiter:
+    """One greenlet that waits for one result; ``None`` stands for the deadline, or for nothing to come."""
+
+    __slots__ = ("_bucket", "_greenlet", "done", "result")
+
+    def __init__(self) -> None:
+        self._greenlet: Any = None
+        self._bucket: Bucket | None = None
+        self.done = False
+        self.result: Any = None
+
+    def set_deadline(self, deadlines: Deadlines, at_ns: int) -> None:
+        """Give up at ``at_ns``."""
+        self._bucket = deadlines.add(self, at_ns)
+
+    def wait(self) -> Any:
+        """Block the calling greenlet until ``wake`` was called."""
+        if not self.done:
+            self._greenlet = getcurrent()
+            try:
+                get_hub().switch()
+            finally:
+                # killed while waiting: nobody may switch here any more
+                self._greenlet = None
+                if not self.done:
+                    self.abandon()
+        return self.result
+
+    def wake(self, result: Any) -> None:
+        """End the waiting with ``result``; later calls change nothing."""
+        if self.done:
+            return
+        self.done = True
+        self.result = result
+        self._cancel_deadline()
+        if self._greenlet is None:
+            return
+        hub = get_hub()
+        if getcurrent() is hub:
+            self._greenlet.switch()
+        else:
+            hub.loop.run_callback(self._resume)
+
+    def expire(self) -> None:
+        """See ``deadlines.Expirable``."""
+        self._bucket = None
+        self.wake(None)
+
+    def abandon(self) -> None:
+        """The waiting greenlet was killed."""
+        self._cancel_deadline()
+
+    def _cancel_deadline(self) -> None:
+        if self._bucket is not None:
+            self._bucket.discard(self)
+            self._bucket = None
+
+    def _resume(self) -> None:
+        if self._greenlet is not None:
+            self._greenlet.switch()
+
+
+class Duty:
+    """An action that is due at a deadline, unless it is cancelled before."""
+
+    __slots__ = ("_action", "_bucket")
+
+    def __init__(self, deadlines: Deadlines, at_ns: int, action: Callable[[], None]) -> None:
+        self._action = action
+        self._bucket: Bucket | None = deadlines.add(self, at_ns)
+
+    def expire(self) -> None:
+        """See ``deadlines.Expirable``."""
+        self._bucket = None
+        self._action()
+
+    def cancel(self) -> None:
+        """Take the duty back, if it is not done yet."""
+        if self._bucket is not None:
+            self._bucket.discard(self)
+            self._bucket = None
