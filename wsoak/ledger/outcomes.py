@@ -205,3 +205,22 @@ def observed_code(close_frame_received: bool, received_code: int | None) -> int:
     if not close_frame_received:
         return ABNORMAL
     return NO_STATUS if received_code is None else received_code
+
+
+_OWN_FAILURES: Final = frozenset({DETAIL_HEARTBEAT_LOST, DETAIL_PROTOCOL, DETAIL_CLOSE_TIMEOUT})
+"""Details that make a close of our own a failure: the peer gave us the reason."""
+
+
+def close_error(code: int, initiator: Initiator, detail: str, ended_by_run: bool) -> str:
+    """What was wrong with a close, in a few stable words; empty for a close that is no error.
+
+    The server may end a socket with 1000, and the client with anything that the peer did not force on it;
+    what the harness closes at the end of a run is never an error.
+    """
+    if ended_by_run or (initiator == "server" and code == 1000):
+        return ""
+    if initiator == "client":
+        return f"{code} {detail}" if detail in _OWN_FAILURES else ""
+    if initiator == "network":
+        return f"{code} {detail or close_name(code)}"
+    return f"{code} {close_name(code)}, by server"

@@ -53,6 +53,8 @@ class Series:
     closed: int
     sent: int
     received: int
+    requests_sent: int
+    replies_received: int
     bytes_sent: int
     bytes_received: int
     send_on_closed: int

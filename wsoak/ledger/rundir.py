@@ -240,7 +240,7 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _server_text(text: str) -> str:
+def _server_cell(text: str) -> str:
     return json.dumps(text) if text else ""
 
 
@@ -249,7 +249,7 @@ def _records_text(records: Sequence[_Record]) -> str:
         return ""
     # csv itself writes the numbers
     converters = [
-        (index, _server_text if column in SERVER_TEXT_COLUMNS else _cell)
+        (index, _server_cell if column in SERVER_TEXT_COLUMNS else _cell)
         for index, column in enumerate(records[0].COLUMNS)
         if COLUMN_TYPES.get(column) not in (int, float)
     ]
@@ -519,7 +519,18 @@ def _split(line: str) -> list[str]:
 
 
 def _text(cell: str) -> str:
-    return str(json.loads(cell)) if cell.startswith('"') else cell
+    return _json_text(cell) if cell.startswith('"') else cell
+
+
+def _server_text(cell: str) -> str:
+    return _json_text(cell) if cell else ""
+
+
+def _json_text(cell: str) -> str:
+    text = json.loads(cell)
+    if not isinstance(text, str):
+        raise ValueError("JSON, but no string")
+    return text
 
 
 def _optional_text(cell: str) -> str | None:
@@ -546,9 +557,11 @@ def _number(cell: str) -> float:
 
 def _converter(column: str) -> _Converter:
     kind = COLUMN_TYPES.get(column)
-    if kind is None:
-        return _optional_text if column in _OPTIONAL_TEXT else _text
-    return {bool: _flag, int: _whole, float: _real}[kind]
+    if kind is not None:
+        return {bool: _flag, int: _whole, float: _real}[kind]
+    if column in SERVER_TEXT_COLUMNS:
+        return _server_text
+    return _optional_text if column in _OPTIONAL_TEXT else _text
 
 
 _TIMELINE_CONVERTERS: Final[dict[str, _Converter]] = {

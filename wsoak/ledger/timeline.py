@@ -20,6 +20,8 @@ COUNTERS: Final = (
     # messages, by the socket's name
     "sent",
     "received",
+    "requests_sent",
+    "replies_received",
     "bytes_sent",
     "bytes_received",
     "send_on_closed",
@@ -43,7 +45,8 @@ COUNTERS: Final = (
 
 ``opened`` handshakes that succeeded; ``failed`` those that the server or network failed; ``generator_failed``
 those that we failed; ``usable`` sockets whose first expected message came; ``closed`` opened sockets that
-ended. ``requests`` = ``replies`` + ``reply_timeouts`` + ``reply_lost`` (the socket closed first) + still in
+ended. ``requests_sent`` are those of ``sent`` that ask for an answer, ``replies_received`` those of
+``received`` that are one. ``requests`` = ``replies`` + ``reply_timeouts`` + ``reply_lost`` (the socket closed first) + still in
 flight. ``late_replies`` came after their time-out; ``unmatched`` messages nobody waited for or subscribed to;
 ``dropped`` of those, the ones that a full inbox could not keep.
 """

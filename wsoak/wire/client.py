@@ -17,7 +17,7 @@ from gevent.pool import Group, Pool
 
 from wsoak.ledger import outcomes
 from wsoak.ledger.recorder import Recorder
-from wsoak.ledger.units import s_to_ns
+from wsoak.ledger.units import NS_PER_S, s_to_ns
 from wsoak.wire.connection import Connection
 from wsoak.wire.deadlines import Deadlines
 from wsoak.wire.dial import Dialer, Opening, Request
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 OPENINGS_AT_ONCE: Final = 200
 """How many handshakes ``open_many`` has under way at a time."""
+
+GRACE_NS: Final = NS_PER_S
+"""How long ``stop`` may take after its time, for what needs a turn of the hub to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,9 @@ class Opener(Protocol):
             gevent.GreenletExit: when the calling greenlet is killed; what was opened is closed.
         """
 
+    def cancel(self) -> None:
+        """The run ends: what is under way, and what is asked for later, ends as ``cancelled``."""
+
 
 class FastOpener:
     """Opens sockets with our own handshake, for our own codec."""
@@ -93,6 +99,10 @@ class FastOpener:
             return opening, None
         tail, opening.tail = opening.tail, b""
         return opening, FastLink(self._client, stream, tail, self._client.settings.max_message_bytes)
+
+    def cancel(self) -> None:
+        """See ``Opener``."""
+        self._dialer.cancel()
 
 
 class Client:
@@ -183,8 +193,11 @@ class Client:
         started_ns = time.perf_counter_ns()
         try:
             try:
-                opening, link = self._dial(endpoint, request, timeout_ns)
-            except gevent.GreenletExit:
+                opening, link = self._opener.open(endpoint, request, timeout_ns)
+            except Exception:
+                raise
+            except BaseException:
+                # killed, or a gevent.Timeout of the scenario's own
                 self._count(connection_of(Opening(started_ns).failed(outcomes.CANCELLED), None))
                 raise
             connection = connection_of(opening, link)
@@ -192,17 +205,29 @@ class Client:
                 self._greet(connection, heartbeat_ns, hello, opening.started_ns + timeout_ns)
         finally:
             self.opening -= 1
+            self._look_drained()
         self._count(connection)
         return connection
 
     def open_many(self, number: int, open_one: Callable[[int], Connection]) -> list[Connection]:
-        """Call ``open_one`` with 0 to ``number - 1``, many at a time; the connections in that order."""
+        """Call ``open_one`` with 0 to ``number - 1``, many at a time; the connections in that order.
+
+        Where one of the calls raises, or the caller is killed, those that did open are closed.
+        """
+        connections: dict[int, Connection] = {}
+
+        def open_and_keep(index: int) -> None:
+            connections[index] = open_one(index)
+
         pool = Pool(min(number, OPENINGS_AT_ONCE) or 1)
         try:
-            connections: list[Connection] = pool.map(open_one, range(number))
-        finally:
+            pool.map(open_and_keep, range(number))
+        except BaseException:
             pool.kill()
-        return connections
+            for connection in connections.values():
+                connection.begin_close(1000, outcomes.RUN_ENDED)
+            raise
+        return [connections[index] for index in range(number)]
 
     def stop(self, timeout_s: float) -> int:
         """Close all that is open as ``run ended``, with close handshakes, in at most ``timeout_s`` seconds.
@@ -215,6 +240,7 @@ class Client:
         """
         self.stopping = True
         deadline_ns = time.perf_counter_ns() + s_to_ns(timeout_s)
+        self._opener.cancel()
         for connection in list(self.open_connections):
             connection.begin_close(1000, outcomes.RUN_ENDED, timeout_s)
         self._wait_until_drained(deadline_ns)
@@ -223,7 +249,9 @@ class Client:
             connection.give_up()
         for link in list(self.lingering):
             link.abort()
-        self._greenlets.kill()
+        # an opening that has just been cancelled needs a turn of the hub to come to its end
+        self._wait_until_drained(time.perf_counter_ns() + GRACE_NS)
+        self._greenlets.kill(timeout=GRACE_NS / NS_PER_S)
         self.deadlines.stop()
         return len(left)
 
@@ -244,21 +272,14 @@ class Client:
     def forget(self, connection: Connection) -> None:
         """The connection has ended."""
         self.open_connections.discard(connection)
-        if not self.open_connections:
-            self._look_drained()
+        self._look_drained()
 
     def let_go(self, link: Link) -> None:
         """The link has given its socket back."""
         self.lingering.discard(link)
-        if not self.lingering:
-            self._look_drained()
+        self._look_drained()
 
     # ------------------------------------------------------------------------------------------ the rest
-
-    def _dial(self, endpoint: Endpoint, request: Request, timeout_ns: int) -> tuple[Opening, Link | None]:
-        if self.stopping:
-            return Opening(time.perf_counter_ns()).failed(outcomes.CANCELLED), None
-        return self._opener.open(endpoint, request, timeout_ns)
 
     def _greet(
         self, connection: Connection, heartbeat_ns: int, hello: Hello | None, deadline_ns: int
@@ -267,11 +288,13 @@ class Client:
         self.open_connections.add(connection)
         try:
             connection.start(heartbeat_ns)
+            if self.stopping:
+                connection.begin_close(1000, outcomes.RUN_ENDED)
             if hello is not None:
                 connection.say_hello(hello.message, hello.answered_by, deadline_ns)
-        except gevent.GreenletExit:
-            connection.opening.outcome = outcomes.CANCELLED
-            connection.begin_close(1000, outcomes.RUN_ENDED)
+        except BaseException:
+            # killed, or a hello that cannot be sent: nobody will have this socket
+            connection.cancel()
             self._count(connection)
             raise
 
@@ -290,12 +313,15 @@ class Client:
             self.recorder.connection_ended(connection.record(now_ns))
 
     def _wait_until_drained(self, deadline_ns: int) -> None:
-        while self.open_connections or self.lingering:
+        while not self._is_drained():
             self._drained = Waiter()
             self._drained.set_deadline(self.deadlines, deadline_ns)
             if not self._drained.wait():
                 return
 
+    def _is_drained(self) -> bool:
+        return not (self.open_connections or self.lingering or self.opening)
+
     def _look_drained(self) -> None:
-        if self._drained is not None and not self.open_connections and not self.lingering:
+        if self._drained is not None and self._is_drained():
             self._drained.wake(True)

@@ -22,6 +22,7 @@ import gevent
 from gevent import GreenletExit, get_hub, getcurrent
 
 from wsoak.ledger import outcomes
+from wsoak.ledger.outcomes import Initiator
 from wsoak.ledger.records import ConnectionRecord
 from wsoak.ledger.units import NS_PER_S, ns_to_ms, ns_to_s, s_to_ns
 from wsoak.wire.closing import Closing
@@ -136,6 +137,16 @@ class Connection:
     def ended(self) -> bool:
         """Whether it is over: failed, or closed to the end."""
         return self._closing.stage == "closed"
+
+    @property
+    def usable(self) -> bool:
+        """Whether the first message that the scenario expected has come."""
+        return self._usable_ns is not None
+
+    @property
+    def initiator(self) -> Initiator | None:
+        """Who sent the first close frame, or ``network`` when it went without one; ``None`` while it is open."""
+        return self._closing.initiator
 
     @property
     def outcome(self) -> str:
@@ -330,6 +341,11 @@ class Connection:
             self._closing.timed_out()
             self._end(abort=True)
 
+    def fail(self) -> None:
+        """Something of ours broke while it read: say so to the peer, and end."""
+        self.begin_close(1011, "the client failed")
+        self.give_up()
+
     # -------------------------------------------------------------------------------- the link's view
 
     def on_message(self, data: str | bytes, size: int, now_ns: int) -> None:
@@ -445,12 +461,10 @@ class Connection:
 
     def _wait_for_room(self) -> None:
         """Hold the sender back while the peer does not read, as a blocking socket would."""
-        while self.is_open and self._link is not None and getcurrent() is not get_hub():
+        if self._link is not None and getcurrent() is not get_hub():
             waiter = Waiter()
             self._link.when_sent(waiter)
-            waiter.set_deadline(self.client.deadlines, time.perf_counter_ns() + NS_PER_S)
-            if waiter.wait():
-                return
+            waiter.wait()
 
     def _made_inbox(self) -> Inbox:
         if self._inbox is None:
@@ -470,6 +484,9 @@ class Connection:
         if payload is None:
             return
         self.is_open = False
+        if self._heartbeat is not None:
+            # no frame may follow a close frame (RFC 6455 section 5.5.1)
+            self._heartbeat.stop()
         timeout_ns = self.client.close_timeout_ns if timeout is None else s_to_ns(timeout)
         at_ns = time.perf_counter_ns() + timeout_ns
         self._close_deadline = Duty(self.client.deadlines, at_ns, self.give_up)
@@ -490,7 +507,9 @@ class Connection:
         if self._close_deadline is not None:
             self._close_deadline.cancel()
         if self.opening.phase == "hello" and self.opening.is_open:
-            self.opening.outcome = self.opening.error = outcomes.CLOSED_HELLO
+            ended_by_run = self._closing.initiator == "client" and self._closing.reason == outcomes.RUN_ENDED
+            self.opening.outcome = outcomes.CANCELLED if ended_by_run else outcomes.CLOSED_HELLO
+            self.opening.error = self.opening.outcome
         waiters: list[Waiter] = [] if self._replies is None else [*self._replies.lose()]
         for part in (self._inbox, self._pings):
             waiters += [] if part is None else part.waiters()

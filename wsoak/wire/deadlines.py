@@ -7,6 +7,7 @@ removed when what it waits for has come, so memory is bounded by what is in flig
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any, Final, Protocol
 
@@ -74,6 +75,11 @@ class Deadlines:
             self._done_tick = tick
             bucket = buckets.pop(tick, None)
             while bucket:
-                bucket.pop().expire()
+                entry = bucket.pop()
+                try:
+                    entry.expire()
+                except Exception:
+                    # one that fails must not take the others of its tick with it
+                    get_hub().handle_error(entry, *sys.exc_info())
         if not buckets:
             self.stop()

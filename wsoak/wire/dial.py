@@ -41,7 +41,6 @@ _CONNECT_OUTCOMES: Final = {
     errno.ECONNRESET: outcomes.RESET,
     errno.ECONNABORTED: outcomes.RESET,
     errno.EPIPE: outcomes.RESET,
-    errno.ETIMEDOUT: outcomes.TIMEOUT_TCP,
     errno.EADDRNOTAVAIL: outcomes.PORTS_EXHAUSTED,
     errno.EAGAIN: outcomes.PORTS_EXHAUSTED,
     errno.EMFILE: outcomes.DESCRIPTORS_EXHAUSTED,
@@ -152,6 +151,8 @@ class Dialer:
         self._deadlines = deadlines
         self._tls = tls
         self._sources = cycle(source_addresses) if source_addresses else None
+        self._alarms: set[Alarm] = set()
+        self._cancelled = False
         self.resolver = Resolver()
 
     def dial(self, endpoint: Endpoint, request: Request, timeout_ns: int) -> Opening:
@@ -174,13 +175,13 @@ class Dialer:
         if opening.outcome:
             return opening
         deadline_ns = opening.started_ns + timeout_ns
-        with _alarm(self._deadlines, deadline_ns) as alarm:
+        with self.alarm(deadline_ns) as alarm:
             try:
                 return _upgrade(opening, head, HeadParser(key, request.subprotocols), alarm)
             except OutOfTime:
-                return opening.failed(outcomes.TIMEOUT_UPGRADE)
+                return self.out_of_time(opening)
             except OSError as error:
-                return opening.failed(*_outcome_of(error))
+                return opening.failed(*outcome_of(error, opening.phase))
             except BaseException:
                 opening.drop()
                 raise
@@ -192,7 +193,7 @@ class Dialer:
             gevent.GreenletExit: as ``dial``.
         """
         opening = Opening(time.perf_counter_ns())
-        with _alarm(self._deadlines, opening.started_ns + timeout_ns):
+        with self.alarm(opening.started_ns + timeout_ns):
             try:
                 addresses = self._resolve(opening, endpoint)
                 if not opening.outcome:
@@ -200,13 +201,29 @@ class Dialer:
                 if not opening.outcome and endpoint.secure:
                     self._connect_tls(opening, endpoint)
             except OutOfTime:
-                outcome = f"{outcomes.TIMEOUT_PREFIX}{opening.phase}"
-                # a look-up that takes for ever has failed, and has no time-out word of its own
-                return opening.failed(outcomes.RESOLVE_FAILED if opening.phase == "resolve" else outcome)
+                return self.out_of_time(opening)
             except BaseException:
                 opening.drop()
                 raise
         return opening
+
+    def alarm(self, at_ns: int) -> Alarm:
+        """A ``with`` block that ends with ``OutOfTime`` at ``at_ns``, or when all is cancelled."""
+        return Alarm(self._deadlines, time.perf_counter_ns() if self._cancelled else at_ns, self._alarms)
+
+    def out_of_time(self, opening: Opening) -> Opening:
+        """The opening did not end in its time, or the run's end came first."""
+        if self._cancelled:
+            return opening.failed(outcomes.CANCELLED)
+        # a look-up that takes for ever has failed, and has no time-out word of its own
+        outcome = f"{outcomes.TIMEOUT_PREFIX}{opening.phase}"
+        return opening.failed(outcomes.RESOLVE_FAILED if opening.phase == "resolve" else outcome)
+
+    def cancel(self) -> None:
+        """End what is under way within a tick of ``Deadlines``, as ``cancelled``, and whatever begins later."""
+        self._cancelled = True
+        for alarm in list(self._alarms):
+            alarm.bring_forward(time.perf_counter_ns())
 
     def _resolve(self, opening: Opening, endpoint: Endpoint) -> list[Address]:
         known = self.resolver.known(endpoint.host, endpoint.port)
@@ -229,7 +246,7 @@ class Dialer:
             try:
                 opening.stream = self._connect_address(opening, address)
             except OSError as error:
-                opening.failed(*_outcome_of(error))
+                opening.failed(*outcome_of(error, opening.phase))
                 continue
             opening.outcome, opening.error, opening.errno = "", "", None
             opening.phases_ns["tcp"] = time.perf_counter_ns() - started_ns
@@ -249,6 +266,10 @@ class Dialer:
         if number == errno.EINPROGRESS:
             wait(sock.fileno(), WRITE)
             number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not number and sock.getsockname() == target:
+            # nothing listens, and the kernel chose the very port that we asked for: TCP then connects the
+            # socket with itself, and the server could not even start while we hold its port
+            number = errno.ECONNREFUSED
         if number:
             raise OSError(number, os.strerror(number))
         return opening.stream
@@ -272,21 +293,23 @@ class Dialer:
         except EOFError:
             opening.failed(outcomes.EOF)
         except OSError as error:
-            opening.failed(*_outcome_of(error))
+            opening.failed(*outcome_of(error, opening.phase))
         else:
             opening.phases_ns["tls"] = time.perf_counter_ns() - started_ns
 
 
-class _alarm:  # noqa: N801 - used as a function is: ``with _alarm(deadlines, at_ns):``
+class Alarm:
     """Throws ``OutOfTime`` into the greenlet of its ``with`` block at a deadline."""
 
-    __slots__ = ("_bucket", "_deadlines", "_greenlet", "at_ns")
+    __slots__ = ("_alarms", "_bucket", "_deadlines", "_greenlet", "at_ns")
 
-    def __init__(self, deadlines: Deadlines, at_ns: int) -> None:
+    def __init__(self, deadlines: Deadlines, at_ns: int, alarms: set[Alarm]) -> None:
         self._deadlines = deadlines
         self._greenlet: Any = getcurrent()
+        self._alarms = alarms
         self.at_ns = at_ns
         self._bucket = deadlines.add(self, at_ns)
+        alarms.add(self)
 
     def expire(self) -> None:
         """See ``deadlines.Expirable``."""
@@ -299,49 +322,70 @@ class _alarm:  # noqa: N801 - used as a function is: ``with _alarm(deadlines, at
             self.at_ns = at_ns
             self._bucket = self._deadlines.add(self, at_ns)
 
-    def __enter__(self) -> _alarm:
+    def __enter__(self) -> Alarm:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bucket.discard(self)
+        self._alarms.discard(self)
 
 
-def _upgrade(opening: Opening, head: bytes, parser: HeadParser, alarm: _alarm) -> Opening:
+def _upgrade(opening: Opening, head: bytes, parser: HeadParser, alarm: Alarm) -> Opening:
     opening.phase = "upgrade"
     stream = opening.stream
     assert stream is not None
     started_ns = time.perf_counter_ns()
     stream.send(head)
-    result: HandshakeResult | None = None
-    body_awaited = False
-    try:
-        while result is None:
-            wait(stream.fd, READ)
-            while result is None:
-                try:
-                    data = stream.recv()
-                except BlockingIOError:
-                    break
-                result = parser.feed(data) if data else parser.eof()
-                if not data and result is None:
-                    return opening.failed(outcomes.EOF)
-            if result is None and parser.head_complete and not body_awaited:
-                body_awaited = True
-                alarm.bring_forward(time.perf_counter_ns() + BODY_PATIENCE_NS)
-    except (OutOfTime, OSError):
-        result = parser.finish() if parser.head_complete else None
-        if result is None:
-            raise
+    result = read_answer(stream, parser, alarm)
+    if result is None:
+        return opening.failed(outcomes.EOF)
     opening.status = result.status
     if result.outcome != outcomes.OPEN:
-        opening.body = result.body.decode("utf-8", errors="replace")
-        return opening.failed(result.outcome, result.error or result.outcome)
+        return refused(opening, result)
     opening.phases_ns["upgrade"] = time.perf_counter_ns() - started_ns
     opening.outcome = outcomes.OPEN
     opening.phase = ""
     opening.subprotocol = result.subprotocol
     opening.tail = result.tail
     return opening
+
+
+def read_answer(stream: Stream, parser: HeadParser, alarm: Alarm) -> HandshakeResult | None:
+    """Feed ``parser`` until it has its result; ``None`` when the stream ended before the head did.
+
+    Raises:
+        OutOfTime, OSError: before the head was complete; what happens to a rejection's body is no fault.
+    """
+    body_awaited = False
+    ready = stream.pending()
+    try:
+        while True:
+            if parser.head_complete and not body_awaited:
+                body_awaited = True
+                alarm.bring_forward(time.perf_counter_ns() + BODY_PATIENCE_NS)
+            if not ready:
+                wait(stream.fd, READ)
+            try:
+                data = stream.recv()
+            except BlockingIOError:
+                ready = False
+                continue
+            ready = True
+            result = parser.feed(data) if data else parser.eof()
+            if result is not None or not data:
+                return result
+    except (OutOfTime, OSError):
+        result = parser.finish()
+        if result is None:
+            raise
+        return result
+
+
+def refused(opening: Opening, result: HandshakeResult) -> Opening:
+    """The answer was another than an upgrade by the rules."""
+    opening.status = result.status
+    opening.body = result.body.decode("utf-8", errors="replace")
+    return opening.failed(result.outcome, result.error or result.outcome)
 
 
 def wait(fd: int, events: int) -> None:
@@ -354,10 +398,13 @@ def wait(fd: int, events: int) -> None:
         watcher.close()
 
 
-def _outcome_of(error: OSError) -> tuple[str, str, int | None]:
+def outcome_of(error: OSError, phase: str) -> tuple[str, str, int | None]:
     """Outcome, text and errno of a failed connect, send or recv (RFC 9293's events as Linux names them)."""
     number = error.errno
     outcome = _CONNECT_OUTCOMES.get(number or 0, outcomes.UNREACHABLE)
+    if number == errno.ETIMEDOUT:
+        # the kernel gave up sending, in whichever phase that was
+        outcome = f"{outcomes.TIMEOUT_PREFIX}{phase}"
     if number is None:
         return outcomes.RESET, f"{outcomes.RESET}: {error.strerror or 'connection aborted'}", None
     return outcome, f"{outcome}: {os.strerror(number)}", number

@@ -160,11 +160,11 @@ class HandshakeResult(NamedTuple):
     """What the server answered.
 
     `outcome` is `open`, `rejected-<status>`, `bad-upgrade` or `head-too-large`.  `status` is None where no
-    status line could be read.  `headers` are those of the final answer, names in lower case, values as
-    Latin-1, the first 100; with `reason_phrase` (128 characters) and `body` they are the server's text:
-    hostile, perhaps secret.  `body` is the start of a rejection's body, `tail` is what followed an opening
-    head and belongs to the frame codec.  `error` is ours: short, the same for the same fault, without a word
-    of the server's; "" when open.
+    status line could be read, or the head was too large.  `headers` are those of the final answer, names in
+    lower case, values as Latin-1, the first 100; with `reason_phrase` (128 characters) and `body` they are
+    the server's text: hostile, perhaps secret.  `body` is the start of a rejection's body, `tail` is what
+    followed an opening head and belongs to the frame codec.  `error` is ours: short, the same for the same
+    fault, without a word of the server's; "" when open.
     """
 
     outcome: str

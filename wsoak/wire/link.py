@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 READS_A_TURN: Final = 4
 """One busy socket must not starve the others."""
 
+READS_OF_A_DRAIN: Final = 1_024
+"""More than any kernel keeps for one socket."""
+
 LINGER_NS: Final = NS_PER_S
 """How long the server may take to end TCP after the close handshake (RFC 6455 section 7.1.1)."""
 
@@ -65,27 +68,92 @@ class Link(Protocol):
         """Let go of the socket at once; no call of the connection follows."""
 
 
-class FastLink:
-    """A link over our own stream and codec."""
+class StreamLink:
+    """What links over a ``Stream`` have in common: the watcher, the end, and what is not sent yet."""
 
-    __slots__ = ("_client", "_connection", "_decoder", "_linger", "_stream", "_tail", "_waiters", "_watcher")
+    __slots__ = ("_client", "_connection", "_linger", "_stream", "_waiters", "_watcher")
 
-    def __init__(self, client: Client, stream: Stream, tail: bytes, max_message_bytes: int) -> None:
+    def __init__(self, client: Client, stream: Stream) -> None:
         self._client = client
         self._stream = stream
-        self._tail = tail
-        self._decoder = FrameDecoder(max_message_bytes)
         self._connection: Connection | None = None
         self._watcher: Any = None
         self._linger: Duty | None = None
         self._waiters: list[Waiter] | None = None
 
-    def start(self, connection: Connection) -> None:
+    def when_sent(self, waiter: Waiter) -> None:
         """See ``Link``."""
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+
+    def drain(self) -> None:
+        """See ``Link``."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """See ``Link``."""
+        self._connection = None
+        self._client.lingering.add(self)
+        self._linger = Duty(self._client.deadlines, time.perf_counter_ns() + LINGER_NS, self.abort)
+        self._wake()
+
+    def abort(self) -> None:
+        """See ``Link``."""
+        self._connection = None
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+            # after its watcher: the next socket may get the same number
+            self._stream.close()
+        self._wake()
+        self._client.let_go(self)
+
+    def _listen(self, connection: Connection) -> None:
+        """Open the watcher for what comes, and hear when all is sent."""
         self._connection = connection
         self._watcher = get_hub().loop.io(self._stream.fd, READ)
-        self._watcher.start(self._readable)
         self._stream.notify(self._sent)
+
+    def _lost(self, connection: Connection | None, error: OSError | None) -> None:
+        if connection is None:
+            # resets after a clean close handshake are common (Daphne), and mean nothing
+            self.abort()
+        else:
+            connection.on_lost(error)
+
+    def _sent(self, error: OSError | None) -> None:
+        """The write watcher has sent all that was kept, or failed."""
+        connection = self._connection
+        if error is not None:
+            self.drain()
+            self._lost(connection, error)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters or (), None
+        for waiter in waiters:
+            waiter.wake(True)
+
+
+class FastLink(StreamLink):
+    """A link over our own stream and codec."""
+
+    __slots__ = ("_decoder", "_tail")
+
+    def __init__(self, client: Client, stream: Stream, tail: bytes, max_message_bytes: int) -> None:
+        super().__init__(client, stream)
+        self._tail = tail
+        self._decoder = FrameDecoder(max_message_bytes)
+
+    def start(self, connection: Connection) -> None:
+        """See ``Link``."""
+        self._listen(connection)
+        self._watcher.start(self._readable)
         tail, self._tail = self._tail, b""
         if tail:
             self._take(connection, tail, time.perf_counter_ns())
@@ -99,58 +167,36 @@ class FastLink:
         stream.send(client_frame(opcode, payload))
         return stream.unsent_bytes
 
-    def when_sent(self, waiter: Waiter) -> None:
-        """See ``Link``."""
-        if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(waiter)
-
     def drain(self) -> None:
         """See ``Link``."""
-        if self._watcher is not None:
-            self._readable()
+        self._readable(READS_OF_A_DRAIN)
 
-    def finish(self) -> None:
-        """See ``Link``."""
-        self._connection = None
-        self._client.lingering.add(self)
-        self._linger = Duty(self._client.deadlines, time.perf_counter_ns() + LINGER_NS, self.abort)
-
-    def abort(self) -> None:
-        """See ``Link``."""
-        self._connection = None
-        if self._linger is not None:
-            self._linger.cancel()
-            self._linger = None
-        if self._watcher is not None:
-            self._watcher.stop()
-            self._watcher.close()
-            self._watcher = None
-            self._stream.close()
-        self._wake()
-        self._client.let_go(self)
-
-    def _readable(self) -> None:
+    def _readable(self, reads: int = READS_A_TURN) -> None:
         stream = self._stream
-        for _ in range(READS_A_TURN):
-            connection = self._connection
-            if self._watcher is None:
-                return
-            try:
-                data = stream.recv()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._lost(connection, error)
-                return
-            if not data:
-                self._lost(connection, None)
-                return
-            # after the close handshake nothing is read but the end of the stream
-            if connection is not None:
-                self._take(connection, data, time.perf_counter_ns())
-            if len(data) < READ_BYTES and not stream.pending():
-                return
+        try:
+            for _ in range(reads):
+                connection = self._connection
+                if self._watcher is None:
+                    return
+                try:
+                    data = stream.recv()
+                except BlockingIOError:
+                    return
+                except OSError as error:
+                    self._lost(connection, error)
+                    return
+                if not data:
+                    self._lost(connection, None)
+                    return
+                # after the close handshake nothing is read but the end of the stream
+                if connection is not None:
+                    self._take(connection, data, time.perf_counter_ns())
+                if len(data) < READ_BYTES and not stream.pending():
+                    return
+        except BaseException:
+            # gevent stops the watcher of a callback that raises: the socket would be deaf from here on
+            self._fail()
+            raise
         if self._watcher is not None and stream.pending():
             get_hub().loop.run_callback(self._readable)
 
@@ -171,28 +217,11 @@ class FastLink:
         # last: while it ends, the connection still sees how long the silence before these bytes was
         connection.last_read_ns = now_ns
 
-    def _lost(self, connection: Connection | None, error: OSError | None) -> None:
-        if connection is None:
-            # resets after a clean close handshake are common (Daphne), and mean nothing
+    def _fail(self) -> None:
+        if self._connection is None:
             self.abort()
         else:
-            connection.on_lost(error)
-
-    def _sent(self, error: OSError | None) -> None:
-        """The write watcher has sent all that was kept, or failed."""
-        if error is not None and self._connection is not None:
-            connection = self._connection
-            self.drain()
-            if not connection.ended:
-                connection.on_lost(error)
-        elif error is not None:
-            self.abort()
-        self._wake()
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters or (), None
-        for waiter in waiters:
-            waiter.wake(True)
+            self._connection.fail()
 
 
 def _tell(connection: Connection, event: Event, now_ns: int) -> None:

@@ -99,4 +99,8 @@ def error_text(data: str | bytes | None, limit: int = 300) -> str:
         error = error.get("message")
     if error is None and value.get("type") == "error":
         error = value.get("message", value.get("detail", "error"))
-    return str(error)[:limit] if error else ""
+    try:
+        return str(error)[:limit] if error else ""
+    except RecursionError:
+        # nested just deep enough to be parsed, and too deep to be written
+        return ""

@@ -11,6 +11,9 @@ from wsoak.wire.waiting import Duty, Waiter
 if TYPE_CHECKING:
     from wsoak.wire.connection import Connection
 
+REMEMBERED_PINGS: Final = 64
+"""A peer that sends, but never a pong, must not fill the memory."""
+
 HEARTBEATS_MISSED: Final = 3
 """A peer from which no byte came for so many heartbeat intervals is lost."""
 
@@ -28,6 +31,8 @@ class Pings:
         """A ping is being sent."""
         self._series.pings += 1
         self._sent[payload] = (now_ns, waiter)
+        if waiter is None and len(self._sent) > REMEMBERED_PINGS:
+            self._forget_oldest()
 
     def forget(self, payload: bytes) -> None:
         """Nobody waits for this one any more."""
@@ -43,6 +48,12 @@ class Pings:
         self._series.ping_ns.append(now_ns - sent_ns)
         if waiter is not None:
             waiter.wake(now_ns - sent_ns)
+
+    def _forget_oldest(self) -> None:
+        for payload, (_, waiter) in self._sent.items():
+            if waiter is None:
+                del self._sent[payload]
+                return
 
     def waiters(self) -> list[Waiter]:
         """Those who wait, to be woken when the socket has closed."""

@@ -7,6 +7,7 @@ submit ──► in flight ──► answered ─────► response and se
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -60,7 +61,7 @@ class Reply(Waiter):
 
     def expire(self) -> None:
         """See ``deadlines.Expirable``."""
-        self._replies.time_out(self)
+        self._replies.expire(self)
 
     def abandon(self) -> None:
         """Whoever waited was killed: the request is in flight all the same, and its deadline stands."""
@@ -98,6 +99,7 @@ class Replies:
         reply.sent_ns = sent_ns
         reply.intended_ns = sent_ns if intended_ns is None else intended_ns
         reply.series.requests += 1
+        self._series.requests_sent += 1
         self._in_flight[reply.key] = reply
         self._client.in_flight += 1
         reply.set_deadline(self._client.deadlines, sent_ns + reply.timeout_ns)
@@ -111,7 +113,11 @@ class Replies:
         key = ask(self._reply_id, message)
         if key is None:
             return None
-        reply = self._in_flight.pop(key, None)
+        try:
+            reply = self._in_flight.pop(key, None)
+        except TypeError:
+            # a JSON array or object: whatever the server means, no request has such an id
+            reply = None
         if reply is None:
             self._count_stray(key)
             return False
@@ -123,11 +129,17 @@ class Replies:
             return False
         series = reply.series
         series.replies += 1
+        self._series.replies_received += 1
         series.response_ns.append(now_ns - reply.intended_ns)
         series.service_ns.append(service_ns)
         self._client.in_flight -= 1
         reply.wake(message)
         return True
+
+    def expire(self, reply: Reply) -> None:
+        """The deadline of a request is past."""
+        self._client.recorder.tick(time.perf_counter_ns())
+        self.time_out(reply)
 
     def time_out(self, reply: Reply) -> None:
         """A request's time is up: it failed, and counts in the histograms at its time-out."""

@@ -186,11 +186,15 @@ class TlsStream(Stream):
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
             except ssl.SSLError as error:
-                raise ConnectionAbortedError(None, f"TLS: {error.reason or 'error'}") from error
+                raise _aborted(error) from error
 
     def send(self, data: bytes) -> None:
         """See ``Stream.send``."""
-        self._tls.write(data)
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            # an SSLError's number is none of the operating system's
+            raise _aborted(error) from error
         self._flush()
 
     def pending(self) -> bool:
@@ -207,3 +211,7 @@ class TlsStream(Stream):
     def _flush(self) -> None:
         if self._outgoing.pending:
             super().send(self._outgoing.read())
+
+
+def _aborted(error: ssl.SSLError) -> OSError:
+    return ConnectionAbortedError(None, f"TLS: {error.reason or 'error'}")

@@ -1,0 +1,139 @@
+"""Dialogue: a reader talks with an AI about a book.
+
+    log in ──► choose a book ──► start a session ──► connect ──► talk ──► verify the history ──► delete
+
+The account comes from ``--accounts`` (columns ``phone``, ``password``), else it is counted up from the test
+account, with the password in ``WSOAK_PASSWORD``. A socket's token is short-lived, and renewed in time.
+"""
+
+import os
+from itertools import count, islice
+from typing import Any
+
+from locust import between, task
+
+from wsoak import WebSocketUser
+from wsoak.load.accounts import Account
+from wsoak.load.tokens import FreshToken
+from wsoak.wire.message import Message
+from wsoak.wire.schedule import every
+
+NAME = "dialogue"
+FIRST_PHONE = 13900000002
+MESSAGES_A_SESSION = 20
+QUESTIONS = ("这本书讲了什么？", "Who tells the story?", "作者为什么这样写？", "What does the title mean?")
+
+
+def test_account(index: int) -> Account:
+    """The n-th account that the target seeds."""
+    password = os.environ.get("WSOAK_PASSWORD", "Test@123456")
+    return {"phone": str(FIRST_PHONE + index), "password": password}
+
+
+def answered_id(message: Message) -> Any:
+    """The id of the message that a response answers; the chunks that come before it answer nothing yet."""
+    return message.get("reply_to") if message.get("type") == "response" else None
+
+
+class DialogueUser(WebSocketUser):
+    """A reader who holds one conversation after another, ``--sockets-per-user`` of them at a time."""
+
+    wait_time = between(0.5, 1.5)
+
+    access: FreshToken | None = None
+
+    @task
+    def converse(self) -> None:
+        """Hold a conversation on each socket."""
+        if self.access is None:
+            # not in on_start: what goes wrong there kills the user with a traceback
+            self.log_in()
+        self.conversations = [Conversation(self, slot) for slot in range(self.options.sockets_per_user)]
+        self.gather([conversation.hold for conversation in self.conversations])
+
+    def on_stop(self) -> None:
+        """End what the run's end interrupted: no session is left behind."""
+        for conversation in getattr(self, "conversations", []):
+            conversation.end()
+
+    def log_in(self) -> None:
+        """Log in, and find the books."""
+        account = self.account(test_account)
+        credentials = {"phone": account["phone"], "password": account["password"]}
+        answer = self.api("POST", "/v1/auth/login", json=credentials)
+        if not answer.ok:
+            self.log_in_failed(answer)
+        self.refresh_token = answer.json["refresh_token"]
+        self.access = FreshToken(answer.json["access_token"], lambda: self.renewed("access_token"))
+        self.for_sockets = FreshToken(answer.json["ws_token"], lambda: self.renewed("ws_token"))
+        books = self.api("GET", "/v1/books", token=self.access.value)
+        if not self.check("there are books", books.ok and books.json):
+            self.log_in_failed(books)
+        self.books = [book["book_id"] for book in books.json]
+        self.logged_in()
+
+    def renewed(self, kind: str) -> str | None:
+        """A new token of this kind, if the server gives one."""
+        answer = self.api("POST", "/v1/auth/refresh", json={"refresh_token": self.refresh_token})
+        return answer.json[kind] if answer.ok else None
+
+
+class Conversation:
+    """One session about one book, over one socket."""
+
+    def __init__(self, user: DialogueUser, slot: int) -> None:
+        self.user = user
+        self.slot = slot
+        self.session = ""
+        self.acknowledged: list[str] = []
+
+    def hold(self) -> None:
+        """Start the session, talk, and see that the server remembers all of it."""
+        book = self.user.random.choice(self.user.books)
+        started = self.api("POST", "/v1/dialogues/book/start", {"book_id": book})
+        if not started.ok:
+            return
+        self.session = started.json["session_id"]
+        path = f"/v1/dialogues/ws/{self.session}?token={self.user.for_sockets.value}"
+        with self.user.connect(path, name=NAME, reply_id=answered_id, slot=self.slot) as ws:
+            rate = self.user.options.message_rate
+            moments = ws.paced(every(1 / rate), MESSAGES_A_SESSION) if rate else count()
+            for number, intended_ns in enumerate(islice(moments, MESSAGES_A_SESSION)):
+                key = f"m{number}"
+                question = {"type": "message", "id": key, "content": self.user.random.choice(QUESTIONS)}
+                answer = ws.request(question, reply_to=key, intended_ns=intended_ns if rate else None)
+                if answer is not None:
+                    self.acknowledged.append(key)
+                elif not ws.is_open:
+                    break
+        self.end()
+
+    def end(self) -> None:
+        """Verify the history against what was acknowledged, and delete the session."""
+        session, self.session = self.session, ""
+        if not session:
+            return
+        name = "/v1/dialogues/{session_id}"
+        history = self.api("GET", f"/v1/dialogues/{session}/history", name=f"{name}/history")
+        if history.ok and self.acknowledged:
+            self.verify([exchange["id"] for exchange in history.json["messages"]])
+        self.api("DELETE", f"/v1/dialogues/{session}", name=name)
+
+    def verify(self, remembered: list[str]) -> None:
+        """Every acknowledged message is there, once, in order."""
+        known = set(self.acknowledged)
+        kept = [key for key in remembered if key in known]
+        missing = len(known) - len(set(kept))
+        repeated = len(kept) - len(set(kept))
+        in_order = [key for key in self.acknowledged if key in set(kept)] == list(dict.fromkeys(kept))
+        for finding, wrong in (
+            ("history-lost", missing),
+            ("messages-repeated", repeated),
+            ("messages-reordered", 0 if in_order else 1),
+        ):
+            self.user.observe(finding, NAME, wrong, len(known), "history of a session" if wrong else "")
+
+    def api(self, method: str, path: str, json: Any = None, name: str | None = None) -> Any:
+        """The server's HTTP API, as this user."""
+        assert self.user.access is not None
+        return self.user.api(method, path, json=json, name=name, token=self.user.access.value)

@@ -1,0 +1,56 @@
+"""Echo: any server that sends back what it is sent; no code needed, only a URL.
+
+    locust EchoUser --headless --host ws://127.0.0.1:8765/path -u 200 -r 50 -t 20s
+
+Each user holds ``--sockets-per-user`` sockets open for the whole run, and sends ``--message-rate`` messages
+of ``--message-size`` bytes a second on each. The rate is a schedule: a slow answer does not slow the next
+send down, and its waiting counts in the response time. At rate 0 each message waits for the last answer.
+"""
+
+from functools import partial
+from itertools import count
+
+import gevent
+from locust import task
+
+from wsoak import WebSocketUser
+from wsoak.wire.connection import Connection
+from wsoak.wire.message import Message
+from wsoak.wire.schedule import every
+
+ID_DIGITS = 10
+"""A message begins with its number, so that its echo is known from any other."""
+
+
+def message_number(message: Message) -> str | None:
+    """The number that an echo begins with; ``None`` for anything else that a server may say."""
+    text = message.data
+    return text[:ID_DIGITS] if isinstance(text, str) and text[:ID_DIGITS].isdigit() else None
+
+
+class EchoUser(WebSocketUser):
+    """Sends messages, and expects each of them back."""
+
+    @task
+    def echo(self) -> None:
+        """Open the sockets, and talk on all of them until the run ends or they do."""
+        path = "/echo" if self.generator.embedded else ""
+        sockets = self.connect_many(
+            self.options.sockets_per_user,
+            lambda slot: self.connect(path, name="echo", reply_id=message_number, slot=slot),
+        )
+        self.gather([partial(self.talk, ws) for ws in sockets if ws.is_open])
+
+    def talk(self, ws: Connection) -> None:
+        """Send messages on one socket while it is open."""
+        padding = "x" * max(0, self.options.message_size - ID_DIGITS)
+        if self.options.message_rate == 0:
+            for number in count():
+                key = f"{number:0{ID_DIGITS}}"
+                if ws.request(key + padding, reply_to=key) is None and not ws.is_open:
+                    return
+        # users that start together must not send together
+        gevent.sleep(self.random.uniform(0, 1 / self.options.message_rate))
+        for number, intended_ns in enumerate(ws.paced(every(1 / self.options.message_rate))):
+            key = f"{number:0{ID_DIGITS}}"
+            ws.submit(key + padding, reply_to=key, intended_ns=intended_ns)

@@ -1,0 +1,89 @@
+"""API: what a server's HTTP side answered, and what it means for a run when nobody can log in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from wsoak.ledger.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+LOG_IN: Final = "log-in"
+"""The name under which findings speak of the log-in."""
+
+HOPELESS: Final = 5
+"""After so many failed log-ins, and none that succeeded, the run is stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer over HTTP: ``status`` 0 when none came; ``json`` is ``None`` where there was no JSON.
+
+    ``error`` is empty for a 2xx, else a few stable words of our own.
+    """
+
+    status: int
+    json: Any
+    error: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the server did what it was asked."""
+        return not self.error
+
+
+def answer_of(response: Any) -> Answer:
+    """The answer in a response of Locust's fast HTTP client."""
+    status = response.status_code or 0
+    if not status:
+        cause = getattr(response, "error", None)
+        return Answer(0, None, f"no answer: {type(cause).__name__}" if cause is not None else "no answer")
+    try:
+        value = response.json() if response.content else None
+    except ValueError:
+        value = None
+    return Answer(status, value, "" if 200 <= status < 300 else f"HTTP {status}")
+
+
+# finding id, and what to do, by the status of a failed log-in
+_MEANINGS: Final = {
+    0: ("server-unreachable", "nothing answers at {host}: check --host, and that the server runs"),
+    401: ("log-in-refused", "check the accounts: --accounts FILE, or the password in WSOAK_PASSWORD"),
+    403: ("log-in-refused", "check the accounts: --accounts FILE, or the password in WSOAK_PASSWORD"),
+    404: ("log-in-failed", "{host} has no such route: check --host, and which scenarios it serves"),
+}
+_OTHERWISE: Final = ("log-in-failed", "look at the server's log")
+
+
+class LogIns:
+    """How the users' log-ins went, and the end of a run in which nobody can.
+
+    Args:
+        stop: ends the run.
+    """
+
+    def __init__(self, recorder: Recorder, stop: Callable[[], None]) -> None:
+        self._recorder = recorder
+        self._stop = stop
+        self._failures = 0
+        self._successes = 0
+
+    def succeeded(self) -> None:
+        """A user is logged in."""
+        self._successes += 1
+
+    def failed(self, answer: Answer, host: str) -> None:
+        """A user could not log in."""
+        self._failures += 1
+        finding, advice = _MEANINGS.get(answer.status, _OTHERWISE)
+        self._recorder.observe(finding, LOG_IN, 1, 1, f"{LOG_IN}: {answer.error or 'not as expected'}")
+        if self._failures == HOPELESS and not self._successes:
+            log.error(
+                "Nobody can log in (%s): %s. The run is stopped.",
+                answer.error or "an answer not as expected",
+                advice.format(host=host),
+            )
+            self._stop()

@@ -1,0 +1,93 @@
+"""Collector: adds deltas up, writes them to the run directory, and judges the run at its end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from wsoak.judge.findings import Finding, find
+from wsoak.judge.summary import summarise
+from wsoak.judge.validity import Doubt, doubts, is_valid
+from wsoak.ledger.books import Books
+from wsoak.ledger.delta import Delta
+from wsoak.ledger.rundir import FINDINGS_FILE, RunReader, RunWriter, write_json
+
+HORIZON_S: Final = 120
+"""How much of the timeline stays in memory; all of it is on disk."""
+
+RESULTS: Final = Path("results")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the harness says of a run that is over."""
+
+    path: Path
+    findings: list[Finding]
+    doubts: list[Doubt]
+    sentences: list[str]
+
+    @property
+    def valid(self) -> bool:
+        """Whether the run is to be believed."""
+        return is_valid(self.doubts)
+
+
+class Collector:
+    """One run's books and directory.
+
+    Args:
+        path: the run directory to make.
+        header: what ``run.json`` says from the start on.
+
+    Raises:
+        ledger.rundir.UnwritableRun: when the directory cannot be made.
+    """
+
+    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+        self.path = path
+        self.books = Books(HORIZON_S)
+        self._writer = RunWriter(path, header)
+
+    def add(self, delta: Delta) -> None:
+        """Take a delta in.
+
+        Raises:
+            ledger.rundir.UnwritableRun: when the disk refuses.
+        """
+        if not delta.empty:
+            self.books.add(delta)
+            self._writer.append(delta)
+
+    def finish(self, ended_by: str) -> Judgement:
+        """Say that the run ended, and judge it from what is on disk, as the analysis will.
+
+        Raises:
+            ledger.rundir.UnwritableRun: when the disk refuses.
+        """
+        self._writer.finish(ended_at=round(time.time(), 3), ended_by=ended_by)
+        reader = RunReader(self.path)
+        books = reader.books()
+        findings = find(books, float(reader.header["started_at"]))
+        doubted = doubts(books, reader.header, damaged=reader.damaged)
+        write_json(self.path / FINDINGS_FILE, [finding.to_json() for finding in findings])
+        sentences = summarise(books, reader.header, findings, doubted)
+        return Judgement(self.path, findings, doubted, sentences)
+
+
+def new_run(wanted: Path | None, scenarios: list[str], started_at: float) -> tuple[str, Path]:
+    """The id and directory of a new run: ``results/<UTC time>-<scenarios>`` unless a directory is wanted.
+
+    A directory that holds a run already (the second run in a UI session) gets a number after its name.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started_at))
+    names = "-".join(sorted(name.removesuffix("User").lower() for name in scenarios)) or "run"
+    path = wanted or RESULTS / f"{stamp}-{names[:60]}"
+    number = 1
+    free = path
+    while free.exists() and (wanted is None or any(free.iterdir())):
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free.name, free

@@ -1,0 +1,144 @@
+"""Generator: what makes the load in one process during one run, and what its users share."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from locust.env import Environment
+
+from wsoak.ledger.delta import Delta
+from wsoak.ledger.recorder import Recorder
+from wsoak.load.accounts import Accounts, read_accounts
+from wsoak.load.api import LogIns
+from wsoak.load.gauges import Gauges, Readings
+from wsoak.load.options import Options
+from wsoak.wire.client import Client, FastOpener, Opener, Settings
+from wsoak.wire.dial import tls_context
+from wsoak.wire.endpoint import Endpoint
+
+
+def opener_of(client: str) -> Callable[[Client, ssl.SSLContext | None], Opener]:
+    """The half of the client that ``--client`` names."""
+    if client == "reference":
+        # late: most runs have no use for websocket-client
+        from wsoak.wire.reference import ReferenceOpener
+
+        return ReferenceOpener
+    return FastOpener
+
+
+class Generator:
+    """The recorder, client, accounts and gauges of one process during one run.
+
+    Attributes:
+        run_id: names the run on what its users create (the ``X-Run-Id`` header).
+        embedded: whether the server under load is our own embedded target.
+
+    Raises:
+        accounts.BadAccounts, OSError, ssl.SSLError: when a file that an option names cannot be used.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        options: Options,
+        run_id: str,
+        *,
+        embedded: bool = False,
+        watched: list[str] | None = None,
+        worker: str = "local",
+        worker_index: int = 0,
+        workers: int = 1,
+    ) -> None:
+        self.environment = environment
+        self.options = options
+        self.run_id = run_id
+        self.embedded = embedded
+        self.worker_index = worker_index
+        self.tls = tls_context(
+            options.tls_ca or None, options.tls_client_cert or None, insecure=options.tls_insecure
+        )
+        known = read_accounts(options.accounts) if options.accounts else []
+        self.accounts = Accounts(known, worker_index, workers)
+        self.recorder = Recorder(worker)
+        self.client = Client(
+            self.recorder,
+            Settings(
+                handshake_timeout_s=options.handshake_timeout,
+                reply_timeout_s=options.reply_timeout,
+                close_timeout_s=options.close_timeout,
+                heartbeat_s=options.heartbeat,
+                source_addresses=options.source_ips,
+            ),
+            self.tls,
+            worker_index,
+            opener_of(options.client),
+        )
+        self.log_ins = LogIns(self.recorder, self._stop_run)
+        self._endpoints: dict[str, Endpoint] = {}
+        self._users_made = 0
+        self._gauges = Gauges(self.recorder, self._own_readings, watched or [])
+
+    def endpoint(self, host: str) -> Endpoint:
+        """The endpoint of a host, as Locust knows it.
+
+        Raises:
+            wire.endpoint.BadUrl: when it is none.
+        """
+        found = self._endpoints.get(host)
+        if found is None:
+            found = self._endpoints[host] = Endpoint.of(host)
+        return found
+
+    def next_user(self) -> int:
+        """A number for each user of this process: 0, 1, 2, …."""
+        self._users_made += 1
+        return self._users_made - 1
+
+    def take(self) -> Delta:
+        """What was recorded since the last time."""
+        return self.recorder.take()
+
+    def stop(self) -> int:
+        """Close all sockets in order, and stop all else; bounded by the close time-out.
+
+        Returns:
+            how many sockets did not close in time.
+        """
+        left = self.client.stop(self.options.close_timeout)
+        self._gauges.stop()
+        return left
+
+    def _stop_run(self) -> None:
+        runner = self.environment.runner
+        if runner is not None:
+            stop = runner.quit if self.environment.web_ui is None else runner.stop
+            # on a greenlet of its own: the caller's is a user's, and is killed on the way
+            gevent.spawn(stop)
+
+    def _own_readings(self) -> Readings:
+        runner = self.environment.runner
+        return {
+            "users": float(runner.user_count if runner else 0),
+            "users_target": float(runner.target_user_count if runner else 0),
+            "open_sockets": float(len(self.client.open_connections)),
+            "in_flight": float(self.client.in_flight),
+            "opening": float(self.client.opening),
+        }
+
+
+def generator_of(environment: Any) -> Generator:
+    """The generator of the run that is under way.
+
+    Raises:
+        RuntimeError: when none is: wsoak's hooks are not registered with this environment's events.
+    """
+    generator = getattr(environment, "wsoak_generator", None)
+    if not isinstance(generator, Generator):
+        raise RuntimeError(
+            "No wsoak run is under way: start the test through Locust, or register wsoak.load.hooks first."
+        )
+    return generator

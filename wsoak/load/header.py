@@ -1,0 +1,97 @@
+"""Header: what ``run.json`` says of a run when it begins: what, where, by whom, with which versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+import psutil
+
+PACKAGES: Final = ("wsoak", "locust", "gevent", "websocket-client", "PyJWT", "numpy", "hdrhistogram")
+
+_SECRET_OPTION: Final = re.compile(r"(pass|secret|token|key|cred|auth)", re.IGNORECASE)
+
+
+def command_line(arguments: Sequence[str]) -> list[str]:
+    """The command as it was given, with what may be a secret masked."""
+    shown: list[str] = []
+    mask_next = False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if mask_next:
+            shown.append("***")
+            mask_next = False
+        elif argument.startswith("--") and _SECRET_OPTION.search(name):
+            shown.append(f"{name}=***" if equals else argument)
+            mask_next = not equals
+        else:
+            shown.append(_without_credentials(argument))
+    return shown
+
+
+def _without_credentials(text: str) -> str:
+    """A URL without user, password and query values; any other text as it is."""
+    text = re.sub(r"(\w+://)[^/@\s]*@", r"\1***@", text)
+    return re.sub(r"([?&][^=&\s]+)=[^&\s]*", r"\1=***", text) if "://" in text else text
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that make the load."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Facts of the generator's host that bound what it can do. Memory in bytes."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "descriptor_limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    }
+
+
+def git_revision() -> str | None:
+    """The scenarios' repository revision, ``+`` at its end where files were changed; ``None`` without."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None
+
+
+def run_header(
+    run_id: str, started_at: float, scenarios: Iterable[str], host: str, options: dict[str, Any]
+) -> dict[str, Any]:
+    """What ``run.json`` says from the start on. ``started_at`` is Unix time in seconds."""
+    return {
+        "run_id": run_id,
+        "started_at": started_at,
+        "command": command_line(sys.argv),
+        "scenarios": list(scenarios),
+        "host": _without_credentials(host),
+        "options": options,
+        "latency_limit_ms": options.get("latency_limit"),
+        "versions": versions(),
+        "machine": machine(),
+        "git_revision": git_revision(),
+        "pid": os.getpid(),
+    }

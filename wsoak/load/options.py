@@ -1,0 +1,282 @@
+"""Options: what wsoak adds to Locust's command line, config file, environment and web form.
+
+Each option is declared once, in ``OPTIONS``; ``Options.of`` checks all of them together, so that a user
+sees every mistake at once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+CLIENTS: Final = ("fast", "reference")
+RECONNECTS: Final = ("none", "backoff", "immediate")
+
+
+class BadOptions(ValueError):
+    """Options that cannot be used; one sentence for each mistake in ``mistakes``."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its flag, default, help with unit, and how it appears in Locust."""
+
+    flag: str
+    default: str | int | float | bool
+    help: str
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+    in_web_form: bool = True
+
+    @property
+    def dest(self) -> str:
+        """The name of the value in Locust's parsed options."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+    @property
+    def env_var(self) -> str:
+        """The environment variable that sets it, such as ``WSOAK_MESSAGE_RATE``."""
+        return f"WSOAK_{self.dest.upper()}"
+
+
+OPTIONS: Final = (
+    Option("--run-dir", "", "Folder to write the run to; default: results/RUN-ID.", "DIR", in_web_form=False),
+    Option("--client", "fast", "fast: wsoak's own client; reference: websocket-client.", choices=CLIENTS),
+    Option("--accounts", "", "CSV or JSONL file of accounts, one a user.", "FILE", in_web_form=False),
+    Option("--sockets-per-user", 1, "WebSockets that each user holds open.", "N"),
+    Option(
+        "--message-rate",
+        1.0,
+        "Messages a second on each socket; 0: the next as soon as one is answered.",
+        "N",
+    ),
+    Option("--message-size", 64, "Size of a message, in bytes, where the scenario leaves it open.", "BYTES"),
+    Option("--handshake-timeout", 10.0, "Seconds for an opening, from look-up to 101.", "SECONDS"),
+    Option("--reply-timeout", 10.0, "Seconds after which a request counts as failed.", "SECONDS"),
+    Option("--close-timeout", 5.0, "Seconds to wait for the answer to a close frame.", "SECONDS"),
+    Option(
+        "--heartbeat",
+        0.0,
+        "Seconds between protocol pings; a peer silent for three is lost; 0: none.",
+        "SECONDS",
+    ),
+    Option(
+        "--reconnect",
+        "backoff",
+        "Before the next attempt after a failure: back off, retry at once, or never.",
+        choices=RECONNECTS,
+    ),
+    Option(
+        "--latency-limit",
+        1000.0,
+        "The response time that matters to you, in ms; a tenth of it is the most that the generator may add.",
+        "MS",
+    ),
+    Option("--source-ips", "", "Local addresses to connect from, in turn.", "IP,IP", in_web_form=False),
+    Option(
+        "--watch",
+        "",
+        "Process id or metrics URL of the server: its CPU, memory and descriptors are recorded.",
+        "PID|URL",
+        in_web_form=False,
+    ),
+    Option(
+        "--tls-ca",
+        "",
+        "PEM file of certificates to trust, instead of the system's.",
+        "FILE",
+        in_web_form=False,
+    ),
+    Option("--tls-client-cert", "", "PEM file with our certificate and key.", "FILE", in_web_form=False),
+    Option("--tls-insecure", False, "Accept any certificate (for test servers only).", in_web_form=False),
+    Option(
+        "--request-events", False, "Fire Locust's request event for every message (slow).", in_web_form=False
+    ),
+)
+
+
+def add_options(parser: Any) -> None:
+    """Declare ``OPTIONS`` to a Locust argument parser; Locust does this again for each page of its web UI."""
+    group = parser.add_argument_group("WebSocket load (wsoak)")
+    for option in OPTIONS:
+        arguments: dict[str, Any] = {
+            "env_var": option.env_var,
+            "default": option.default,
+            "help": option.help,
+        }
+        if isinstance(option.default, bool):
+            arguments["action"] = "store_true"
+        else:
+            # checked in Options.of, together with all others, and with a better sentence than argparse's
+            arguments |= {"type": str if isinstance(option.default, str) else _number(option.default)}
+            arguments |= {"choices": option.choices} if option.choices else {"metavar": option.metavar}
+        action = group.add_argument(option.flag, **arguments)
+        # Locust's parser takes these as arguments, its argument groups do not
+        action.include_in_web_ui = option.in_web_form
+        action.is_secret = action.is_required = action.is_multiple = False
+
+
+def _number(default: float) -> Callable[[str], float]:
+    kind = type(default)
+
+    def number(text: str) -> float:
+        return kind(text)
+
+    number.__name__ = "whole number" if kind is int else "number"
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a run, checked. Times in seconds but for ``latency_limit_ms``."""
+
+    run_dir: Path | None
+    client: str
+    accounts: Path | None
+    sockets_per_user: int
+    message_rate: float
+    message_size: int
+    handshake_timeout: float
+    reply_timeout: float
+    close_timeout: float
+    heartbeat: float
+    reconnect: str
+    latency_limit: float
+    source_ips: tuple[str, ...]
+    watch: str
+    tls_ca: str
+    tls_client_cert: str
+    tls_insecure: bool
+    request_events: bool
+
+    @classmethod
+    def of(cls, parsed: Namespace | None) -> Options:
+        """The options in Locust's parsed ones, or the defaults.
+
+        Raises:
+            BadOptions: with every mistake.
+        """
+        mistakes: list[str] = []
+        values: dict[str, Any] = {}
+        for option in OPTIONS:
+            raw = getattr(parsed, option.dest, option.default) if parsed is not None else option.default
+            try:
+                values[option.dest] = _CHECKS[option.dest](option, raw)
+            except ValueError as error:
+                mistakes.append(f"{option.flag}: {error}.")
+        if mistakes:
+            raise BadOptions(mistakes)
+        return cls(**values)
+
+    def plain(self) -> dict[str, Any]:
+        """The options as JSON values, for the run's record; none of them is a secret."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+# ------------------------------------------------------------------------------------------------ checks
+
+Check = Callable[[Option, Any], Any]
+
+
+def _text(_: Option, raw: Any) -> str:
+    return str(raw or "").strip()
+
+
+def _flag(_: Option, raw: Any) -> bool:
+    return raw is True or str(raw).lower() in ("true", "1", "yes", "on")
+
+
+def _choice(option: Option, raw: Any) -> str:
+    if raw not in (option.choices or ()):
+        raise ValueError(f"{raw!r} is none of {', '.join(option.choices or ())}")
+    return str(raw)
+
+
+def _at_least(least: float, what: str) -> Check:
+    def check(option: Option, raw: Any) -> Any:
+        kind = type(option.default)
+        try:
+            value = kind(raw)
+        except (TypeError, ValueError):
+            raise ValueError(f"{raw!r} is not {what}") from None
+        # also refuses "nan", which compares with nothing
+        if isinstance(value, str) or not least <= value < float("inf"):
+            raise ValueError(f"{raw} is not {what}")
+        return value
+
+    return check
+
+
+def _file(_: Option, raw: Any) -> str:
+    path = str(raw or "").strip()
+    if path and not os.access(path, os.R_OK):
+        raise ValueError(f"the file {path} cannot be read")
+    return path
+
+
+def _optional_path(check: Check) -> Check:
+    def path(option: Option, raw: Any) -> Path | None:
+        text = check(option, raw)
+        return Path(text) if text else None
+
+    return path
+
+
+def _source_ips(_: Option, raw: Any) -> tuple[str, ...]:
+    addresses = tuple(part.strip() for part in str(raw or "").split(",") if part.strip())
+    for address in addresses:
+        try:
+            family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
+            with socket.socket(family) as probe:
+                probe.bind((address, 0))
+        except ValueError:
+            raise ValueError(f"{address} is not an IP address") from None
+        except OSError as error:
+            raise ValueError(f"{address} is not an address of this machine ({error.strerror})") from None
+    return addresses
+
+
+def _watch(_: Option, raw: Any) -> str:
+    text = str(raw or "").strip()
+    if text and not text.isdigit() and urlsplit(text).scheme not in ("http", "https"):
+        raise ValueError(f"{text} is neither a process id nor the http URL of a metrics page")
+    if text.isdigit() and not Path(f"/proc/{text}").exists():
+        raise ValueError(f"there is no process {text}")
+    return text
+
+
+_positive = _at_least(1e-9, "a number above 0")
+_not_negative = _at_least(0, "a number, 0 or more")
+
+_CHECKS: Final[dict[str, Check]] = {
+    "run_dir": _optional_path(_text),
+    "client": _choice,
+    "accounts": _optional_path(_file),
+    "sockets_per_user": _at_least(1, "a whole number, 1 or more"),
+    "message_rate": _not_negative,
+    "message_size": _at_least(0, "a whole number of bytes, 0 or more"),
+    "handshake_timeout": _positive,
+    "reply_timeout": _positive,
+    "close_timeout": _positive,
+    "heartbeat": _not_negative,
+    "reconnect": _choice,
+    "latency_limit": _positive,
+    "source_ips": _source_ips,
+    "watch": _watch,
+    "tls_ca": _file,
+    "tls_client_cert": _file,
+    "tls_insecure": _flag,
+    "request_events": _flag,
+}

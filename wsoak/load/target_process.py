@@ -1,0 +1,73 @@
+"""Target process: the embedded target as a child, started when no host is given, and gone with its parent.
+
+The child ends when its standard input does. The kernel closes that pipe however the parent dies, ``kill -9``
+included, so no target is ever left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from typing import Final
+
+import gevent
+from gevent import subprocess as cooperative
+
+log = logging.getLogger(__name__)
+
+READY_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 15.0
+
+
+class TargetFailed(Exception):
+    """The embedded target did not start; the message is one sentence for the user."""
+
+
+class TargetProcess:
+    """``python -m target`` on a free port of the loopback interface.
+
+    Args:
+        accounts: how many accounts it seeds.
+
+    Raises:
+        TargetFailed: when it ends, or says nothing, before it is ready.
+    """
+
+    def __init__(self, accounts: int) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "target",
+            "--port",
+            "0",
+            "--accounts",
+            str(accounts),
+            "--stop-with-stdin",
+        ]
+        self._process = cooperative.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        line = b""
+        with gevent.Timeout(READY_TIMEOUT_S, False):
+            line = self._process.stdout.readline()
+        try:
+            ready = json.loads(line)
+        except ValueError:
+            self._process.kill()
+            raise TargetFailed(
+                f"The embedded target did not start within {READY_TIMEOUT_S:.0f} s; run `python -m target "
+                "--port 0` to see why, or name a host with --host."
+            ) from None
+        self.url: str = ready["url"]
+        self.pid: int = ready["pid"]
+
+    def stop(self) -> None:
+        """Have it end in order, as SIGTERM would; by force when it takes too long."""
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            log.warning("The embedded target did not end within %.0f s, and was killed.", STOP_TIMEOUT_S)
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()

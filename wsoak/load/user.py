@@ -1,0 +1,282 @@
+"""User: a Locust user that opens WebSockets.
+
+    from wsoak import WebSocketUser
+    from locust import task
+
+    class ChatUser(WebSocketUser):
+        @task
+        def chat(self):
+            with self.connect("/chat", name="chat") as ws:
+                answer = ws.request({"type": "ask", "id": 7}, reply_to=7)
+
+Everything that happens on its sockets is in the run's ledger and in Locust's tables; nothing that a server
+does raises.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, NoReturn
+
+import gevent
+from gevent.pool import Group
+from locust import User
+from locust.contrib.fasthttp import FastHttpSession
+from locust.env import Environment
+from locust.exception import StopUser
+
+from wsoak.ledger import outcomes
+from wsoak.ledger.units import s_to_ns
+from wsoak.load.accounts import Account
+from wsoak.load.api import Answer, answer_of
+from wsoak.load.backoff import delay_s
+from wsoak.load.generator import Generator, generator_of
+from wsoak.load.options import Options
+from wsoak.wire.client import Hello
+from wsoak.wire.connection import Connection
+from wsoak.wire.dial import Request
+from wsoak.wire.endpoint import Endpoint
+from wsoak.wire.message import Predicate
+from wsoak.wire.replies import ReplyId, reply_to
+
+Headers = Mapping[str, str] | Sequence[tuple[str, str]]
+MetricKind = Literal["counter", "gauge", "trend"]
+
+ANY_HOST: Final = "http://127.0.0.1"
+
+
+class WebSocketUser(User):
+    """A user with any number of WebSockets, and an HTTP client when it needs one.
+
+    Attributes:
+        number: 0, 1, 2, … in the order in which this process made its users.
+        options: wsoak's options of this run.
+    """
+
+    abstract = True
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self.generator: Generator = generator_of(environment)
+        self.number = self.generator.next_user()
+        # a fork inherits the parent's random state: seeded by who we are, not by when
+        self.random = random.Random(f"{self.generator.run_id}/{self.generator.worker_index}/{self.number}")
+        self._sockets: list[Connection] = []
+        self._last: dict[tuple[str, int], tuple[Connection, int]] = {}
+        self._http: FastHttpSession | None = None
+
+    @property
+    def options(self) -> Options:
+        """wsoak's options of this run."""
+        return self.generator.options
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the sockets go: derived from Locust's host, http(s) or ws(s)."""
+        return self.generator.endpoint(self.host or self.environment.host or ANY_HOST)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id: sent as ``X-Run-Id`` on what creates something, so that it can be cleaned up."""
+        return self.generator.run_id
+
+    # ------------------------------------------------------------------------------------------- sockets
+
+    def connect(
+        self,
+        path: str = "",
+        *,
+        name: str | None = None,
+        headers: Headers = (),
+        subprotocols: Sequence[str] = (),
+        origin: str | None = None,
+        hello: Hello | None = None,
+        reply_id: ReplyId = reply_to,
+        usable_when: Predicate | None = None,
+        heartbeat_s: float | None = None,
+        slot: int = 0,
+    ) -> Connection:
+        """Open a WebSocket; it may outlive the task, and is closed with the user.
+
+        After a failure of this socket the user first waits as ``--reconnect`` says: a user in a hot loop
+        against a server that refuses is a storm, and should be one only when that is wanted.
+
+        Args:
+            path: with query, under the host's own path; the host's path itself where empty.
+            name: for the books and Locust's tables; the path without its query unless given.
+            hello: a first-message log-in, as the last phase of the opening.
+            reply_id: gives the id of the request that a message answers; its ``reply_to`` unless given.
+            usable_when: says which message makes the socket usable; the first answer, or the first message
+                that ``expect`` was asked for, unless given.
+            heartbeat_s: seconds between pings, instead of ``--heartbeat``.
+            slot: tells apart sockets of one name that a user holds at the same time.
+
+        Returns:
+            the connection, open or not: see ``is_open``, ``outcome``.
+
+        Raises:
+            ValueError: when the request cannot be sent (a line break in a header, …).
+            locust.exception.StopUser: under ``--reconnect none``, instead of an attempt after a failure.
+        """
+        name = name or path.partition("?")[0] or "/"
+        attempt = self._wait_for_turn(name, slot)
+        pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+        connection = self.generator.client.open(
+            self.endpoint,
+            Request(path, pairs, subprotocols, origin),
+            name,
+            hello=hello,
+            attempt=attempt,
+            reply_id=reply_id,
+            usable_when=usable_when,
+            heartbeat_s=heartbeat_s,
+        )
+        self._last[name, slot] = (connection, attempt)
+        self._sockets = [socket for socket in self._sockets if not socket.ended]
+        if not connection.ended:
+            self._sockets.append(connection)
+        return connection
+
+    def connect_many(self, number: int, open_one: Callable[[int], Connection]) -> list[Connection]:
+        """Open many sockets at a time: ``open_one(index)`` for each, as with ``connect(…, slot=index)``.
+
+        Returns:
+            the connections, by index; those that failed too.
+        """
+        return self.generator.client.open_many(number, open_one)
+
+    def gather(self, functions: Sequence[Callable[[], Any]]) -> None:
+        """Run these at the same time, each on a greenlet, until all are done; they end with the user."""
+        greenlets = [gevent.spawn(function) for function in functions]
+        try:
+            gevent.joinall(greenlets)
+        finally:
+            gevent.killall(greenlets)
+
+    def _wait_for_turn(self, name: str, slot: int) -> int:
+        """Wait before a reconnect as the policy says; the attempt's number, 0 where it is no reconnect."""
+        last, attempt = self._last.get((name, slot), (None, 0))
+        if last is None or (last.outcome == outcomes.OPEN and last.initiator in (None, "client")):
+            return 0
+        attempt = 1 if last.usable else attempt + 1
+        if self.options.reconnect == "none":
+            raise StopUser
+        if self.options.reconnect == "backoff":
+            gevent.sleep(delay_s(attempt, self.random))
+        return attempt
+
+    # ---------------------------------------------------------------------------------------------- HTTP
+
+    @property
+    def http(self) -> FastHttpSession:
+        """Locust's fast HTTP client for the same host, made when first used; it fills Locust's tables."""
+        if self._http is None:
+            self._http = FastHttpSession(
+                base_url=self.endpoint.http_url,
+                request_event=self.environment.events.request,
+                user=self,
+                insecure=self.options.tls_insecure,
+                ssl_context_factory=lambda: self.generator.tls,
+                network_timeout=self.options.reply_timeout,
+                connection_timeout=self.options.handshake_timeout,
+            )
+        return self._http
+
+    def api(
+        self, method: str, path: str, *, name: str | None = None, json: Any = None, token: str | None = None
+    ) -> Answer:
+        """Ask the server's HTTP API something; in Locust's tables it failed unless the answer is 2xx.
+
+        Args:
+            name: for the tables, where the path holds an id; the path without its query unless given.
+            json: the body.
+            token: sent as bearer token.
+        """
+        headers = {"Accept": "application/json", "X-Run-Id": self.run_id}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        name = name or path.partition("?")[0]
+        with self.http.request(
+            method, path, name=name, json=json, headers=headers, catch_response=True
+        ) as response:
+            answer = answer_of(response)
+            if answer.error:
+                response.failure(answer.error)
+        return answer
+
+    def logged_in(self) -> None:
+        """Say that this user has logged in."""
+        self.generator.log_ins.succeeded()
+
+    def log_in_failed(self, answer: Answer) -> NoReturn:
+        """Stop this user, as it cannot log in; and the run, where nobody can.
+
+        Raises:
+            locust.exception.StopUser: always.
+        """
+        self.generator.log_ins.failed(answer, self.endpoint.http_url)
+        raise StopUser
+
+    def drop_http(self) -> None:
+        """Give the HTTP client and its connections back, such as after the log-in."""
+        if self._http is not None:
+            self._http.client.clientpool.close()
+            self._http = None
+
+    # ------------------------------------------------------------------------------------------- figures
+
+    def account(self, made: Callable[[int], Account]) -> Account:
+        """The account of this user: from ``--accounts``, else the n-th that ``made`` makes."""
+        return self.generator.accounts.next(type(self).__name__, made)
+
+    def check(self, name: str, ok: Any) -> bool:
+        """Count a check of the scenario's own, passed or failed; whether it passed."""
+        series = self.generator.recorder.series(name)
+        if ok:
+            series.check_passed += 1
+        else:
+            series.check_failed += 1
+        return bool(ok)
+
+    def metric(self, name: str, value: float = 1.0, kind: MetricKind = "counter") -> None:
+        """Count, gauge or time something of the scenario's own.
+
+        Args:
+            kind: ``counter`` adds ``value`` up; ``gauge`` keeps it as a reading; ``trend`` takes it as a
+                duration in seconds, of which there will be percentiles.
+        """
+        recorder = self.generator.recorder
+        if kind == "gauge":
+            recorder.gauge("scenario", name, value)
+            return
+        series = recorder.series(name)
+        series.metric_count += 1
+        if kind == "trend":
+            series.metric_ns.append(s_to_ns(value))
+        else:
+            series.metric_sum += value
+
+    def observe(self, finding: str, name: str, count: int, of: int, text: str = "") -> None:
+        """Say that ``count`` of ``of`` things were wrong, in a way that only the scenario can know.
+
+        Args:
+            finding: the id of the finding that it speaks for, such as ``history-lost``.
+            name: the name of the socket that it is about.
+            text: evidence in a few words.
+        """
+        self.generator.recorder.observe(finding, name, count, of, text)
+
+    # ------------------------------------------------------------------------------------ Locust's own
+
+    def start(self, group: Group) -> gevent.Greenlet:
+        """See ``locust.User.start``; however the user ends, its sockets are closed then."""
+        greenlet = super().start(group)
+        greenlet.rawlink(self._release)
+        return greenlet
+
+    def _release(self, _: gevent.Greenlet) -> None:
+        for connection in self._sockets:
+            connection.begin_close(1000, outcomes.RUN_ENDED)
+        self._sockets = []
+        self.drop_http()
