@@ -12,7 +12,7 @@ from typing import Any
 
 from locust import between, task
 
-from wsoak import WebSocketUser
+from wsoak.load import WebSocketUser
 from wsoak.load.accounts import Account
 from wsoak.load.tokens import FreshToken
 from wsoak.wire.message import Message

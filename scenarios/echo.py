@@ -13,7 +13,7 @@ from itertools import count
 import gevent
 from locust import task
 
-from wsoak import WebSocketUser
+from wsoak.load import WebSocketUser
 from wsoak.wire.connection import Connection
 from wsoak.wire.message import Message
 from wsoak.wire.schedule import every

@@ -5,21 +5,8 @@
 - ``wsoak.wire``    the socket: handshake, frames, connection
 - ``wsoak.load``    the Locust side: users, options, runs
 
-A locustfile needs one line of it: ``from wsoak import WebSocketUser``.
+A locustfile needs one line of it: ``from wsoak.load import WebSocketUser``. This package imports nothing, as
+Locust monkey-patches when it is imported, and the analysis has no use for that.
 """
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from wsoak.load import WebSocketUser
-
-__all__ = ["WebSocketUser"]
-
-
-def __getattr__(name: str) -> Any:
-    # late: Locust monkey-patches when it is imported, and the analysis has no use for that
-    if name == "WebSocketUser":
-        from wsoak.load import WebSocketUser
-
-        return WebSocketUser
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__version__ = "0.1.0"

@@ -46,9 +46,9 @@ COUNTERS: Final = (
 ``opened`` handshakes that succeeded; ``failed`` those that the server or network failed; ``generator_failed``
 those that we failed; ``usable`` sockets whose first expected message came; ``closed`` opened sockets that
 ended. ``requests_sent`` are those of ``sent`` that ask for an answer, ``replies_received`` those of
-``received`` that are one. ``requests`` = ``replies`` + ``reply_timeouts`` + ``reply_lost`` (the socket closed first) + still in
-flight. ``late_replies`` came after their time-out; ``unmatched`` messages nobody waited for or subscribed to;
-``dropped`` of those, the ones that a full inbox could not keep.
+``received`` that are one. ``requests`` = ``replies`` + ``reply_timeouts`` + ``reply_lost`` (the socket closed
+first) + still in flight. ``late_replies`` came after their time-out; ``unmatched`` messages nobody waited for
+or subscribed to; ``dropped`` of those, the ones that a full inbox could not keep.
 """
 
 CounterRow = tuple[float, ...]

@@ -10,20 +10,23 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
-PACKAGES: Final = ("wsoak", "locust", "gevent", "websocket-client", "PyJWT", "numpy", "hdrhistogram")
+from wsoak import __version__
+
+PACKAGES: Final = ("locust", "gevent", "websocket-client", "PyJWT", "numpy", "hdrhistogram")
 
 _SECRET_OPTION: Final = re.compile(r"(pass|secret|token|key|cred|auth)", re.IGNORECASE)
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:
-    """The command as it was given, with what may be a secret masked."""
-    shown: list[str] = []
+    """The command as it was given, with what may be a secret masked, and the program without its folder."""
+    shown: list[str] = [Path(program).name for program in arguments[:1]]
     mask_next = False
-    for argument in arguments:
+    for argument in arguments[1:]:
         name, equals, _ = argument.partition("=")
         if mask_next:
             shown.append("***")
@@ -44,7 +47,7 @@ def _without_credentials(text: str) -> str:
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that make the load."""
-    found = {"python": platform.python_version()}
+    found = {"wsoak": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = version(package)

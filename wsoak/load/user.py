@@ -1,6 +1,6 @@
 """User: a Locust user that opens WebSockets.
 
-    from wsoak import WebSocketUser
+    from wsoak.load import WebSocketUser
     from locust import task
 
     class ChatUser(WebSocketUser):

@@ -288,8 +288,6 @@ class Client:
         self.open_connections.add(connection)
         try:
             connection.start(heartbeat_ns)
-            if self.stopping:
-                connection.begin_close(1000, outcomes.RUN_ENDED)
             if hello is not None:
                 connection.say_hello(hello.message, hello.answered_by, deadline_ns)
         except BaseException:
@@ -309,7 +307,8 @@ class Client:
             for phase, duration_ns in opening.phases_ns.items():
                 getattr(series, f"{phase}_ns").append(duration_ns)
             series.handshake_ns.append(opening.duration_ns)
-        elif connection.ended and opening.phase != "hello":
+        elif connection.ended and connection.initiator is None:
+            # one that had a link writes its own record, when it ends
             self.recorder.connection_ended(connection.record(now_ns))
 
     def _wait_until_drained(self, deadline_ns: int) -> None:
@@ -324,4 +323,5 @@ class Client:
 
     def _look_drained(self) -> None:
         if self._drained is not None and self._is_drained():
-            self._drained.wake(True)
+            # later: a connection that is about to end must come to its end first
+            gevent.get_hub().loop.run_callback(self._drained.wake, True)

@@ -145,7 +145,7 @@ class Connection:
 
     @property
     def initiator(self) -> Initiator | None:
-        """Who sent the first close frame, or ``network`` when it went without one; ``None`` while it is open."""
+        """Who sent the first close frame; ``network`` when it went without one, ``None`` while it is open."""
         return self._closing.initiator
 
     @property
@@ -340,6 +340,12 @@ class Connection:
         if not self.ended:
             self._closing.timed_out()
             self._end(abort=True)
+
+    def cancel(self) -> None:
+        """Whoever opened it was killed before it was said to be open: nobody will have this socket."""
+        if not self.ended:
+            self.opening.outcome = self.opening.error = outcomes.CANCELLED
+            self.begin_close(1000, outcomes.RUN_ENDED)
 
     def fail(self) -> None:
         """Something of ours broke while it read: say so to the peer, and end."""

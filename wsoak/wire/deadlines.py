@@ -78,7 +78,7 @@ class Deadlines:
                 entry = bucket.pop()
                 try:
                     entry.expire()
-                except Exception:
+                except Exception:  # noqa: BLE001 - the hub reports it
                     # one that fails must not take the others of its tick with it
                     get_hub().handle_error(entry, *sys.exc_info())
         if not buckets:

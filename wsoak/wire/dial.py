@@ -177,7 +177,8 @@ class Dialer:
         deadline_ns = opening.started_ns + timeout_ns
         with self.alarm(deadline_ns) as alarm:
             try:
-                return _upgrade(opening, head, HeadParser(key, request.subprotocols), alarm)
+                _upgrade(opening, head, HeadParser(key, request.subprotocols), alarm)
+                return self.unless_cancelled(opening)
             except OutOfTime:
                 return self.out_of_time(opening)
             except OSError as error:
@@ -193,6 +194,8 @@ class Dialer:
             gevent.GreenletExit: as ``dial``.
         """
         opening = Opening(time.perf_counter_ns())
+        if self._cancelled:
+            return opening.failed(outcomes.CANCELLED)
         with self.alarm(opening.started_ns + timeout_ns):
             try:
                 addresses = self._resolve(opening, endpoint)
@@ -205,11 +208,11 @@ class Dialer:
             except BaseException:
                 opening.drop()
                 raise
-        return opening
+        return self.unless_cancelled(opening)
 
     def alarm(self, at_ns: int) -> Alarm:
         """A ``with`` block that ends with ``OutOfTime`` at ``at_ns``, or when all is cancelled."""
-        return Alarm(self._deadlines, time.perf_counter_ns() if self._cancelled else at_ns, self._alarms)
+        return Alarm(self._deadlines, at_ns, self._alarms)
 
     def out_of_time(self, opening: Opening) -> Opening:
         """The opening did not end in its time, or the run's end came first."""
@@ -219,8 +222,13 @@ class Dialer:
         outcome = f"{outcomes.TIMEOUT_PREFIX}{opening.phase}"
         return opening.failed(outcomes.RESOLVE_FAILED if opening.phase == "resolve" else outcome)
 
+    def unless_cancelled(self, opening: Opening) -> Opening:
+        """The opening, if the run's end did not come between."""
+        went_well = opening.is_open or not opening.outcome
+        return opening.failed(outcomes.CANCELLED) if self._cancelled and went_well else opening
+
     def cancel(self) -> None:
-        """End what is under way within a tick of ``Deadlines``, as ``cancelled``, and whatever begins later."""
+        """End what is under way, within a tick of ``Deadlines``, and whatever begins later: ``cancelled``."""
         self._cancelled = True
         for alarm in list(self._alarms):
             alarm.bring_forward(time.perf_counter_ns())

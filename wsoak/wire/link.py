@@ -45,6 +45,8 @@ LINGER_NS: Final = NS_PER_S
 class Link(Protocol):
     """The lower half of a connection: frames out, calls of the connection's ``on_…`` for what comes in."""
 
+    __slots__ = ()
+
     def start(self, connection: Connection) -> None:
         """Begin to tell ``connection`` what comes, first what came with the handshake."""
 
@@ -68,7 +70,7 @@ class Link(Protocol):
         """Let go of the socket at once; no call of the connection follows."""
 
 
-class StreamLink:
+class StreamLink(Link):
     """What links over a ``Stream`` have in common: the watcher, the end, and what is not sent yet."""
 
     __slots__ = ("_client", "_connection", "_linger", "_stream", "_waiters", "_watcher")
@@ -86,10 +88,6 @@ class StreamLink:
         if self._waiters is None:
             self._waiters = []
         self._waiters.append(waiter)
-
-    def drain(self) -> None:
-        """See ``Link``."""
-        raise NotImplementedError
 
     def finish(self) -> None:
         """See ``Link``."""
@@ -213,7 +211,7 @@ class FastLink(StreamLink):
             for event in self._decoder.feed(data):
                 if connection.ended:
                     return
-                _tell(connection, event, now_ns)
+                tell(connection, event, now_ns)
         # last: while it ends, the connection still sees how long the silence before these bytes was
         connection.last_read_ns = now_ns
 
@@ -224,7 +222,7 @@ class FastLink(StreamLink):
             self._connection.fail()
 
 
-def _tell(connection: Connection, event: Event, now_ns: int) -> None:
+def tell(connection: Connection, event: Event, now_ns: int) -> None:
     opcode, payload = event
     if opcode == TEXT:
         text = cast("str", payload)

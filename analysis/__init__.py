@@ -1,0 +1,10 @@
+"""Analysis: a run directory in; charts, findings, comparisons out. Never gevent or Locust.
+
+- ``frames``    a run directory as books and DataFrames, read once
+- ``fonts``     which fonts there are, and text that they can draw
+- ``style``     colours, line styles, axes: what all charts share
+- ``charts``    one function a chart, from a prepared frame to a figure; one table of them
+- ``report``    ``report.html`` and its pictures
+- ``diagnose``  findings in the terminal
+- ``compare``   two runs, or two sets of runs, side by side
+"""

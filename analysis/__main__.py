@@ -1,0 +1,120 @@
+"""``python -m analysis``: report, diagnose, compare.
+
+Exit codes: 0, and 2 for a wrong use or a run that cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from analysis import compare, diagnose
+from analysis.frames import load
+from analysis.report import write_report
+from wsoak.judge.terminal import safe
+from wsoak.judge.validity import is_valid
+from wsoak.judge.words import counted
+from wsoak.ledger.rundir import UnreadableRun
+
+USAGE_ERROR: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One subcommand: what it does, its arguments, and the function that runs it and gives the exit code."""
+
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def _run_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run directory")
+
+
+def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
+    _run_argument(parser)
+    parser.add_argument("--json", action="store_true", help="the findings as a JSON list")
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    what = "a run directory, or several with commas between, or a glob of them"
+    parser.add_argument("before", metavar="BEFORE", help=what)
+    parser.add_argument("after", metavar="AFTER", help=what)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write it as a page, too")
+
+
+def _report(options: argparse.Namespace) -> int:
+    run = load(options.run)
+    path = write_report(run)
+    if not is_valid(run.doubts):
+        print("\n".join(diagnose.validity_lines(run)))
+    for finding in run.findings:
+        print(f"{finding.severity.upper()}  {finding.id} on {finding.system}: {finding.evidence[0]}")
+    if not run.findings:
+        print(counted(0, "finding"))
+    print(f"Report: {path}")
+    return 0
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    run = load(options.run)
+    if options.json:
+        if not is_valid(run.doubts):
+            print("\n".join(diagnose.validity_lines(run)), file=sys.stderr)
+        print(diagnose.as_json(run))
+    else:
+        print(diagnose.as_text(run))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    comparison = compare.compare(compare.side(options.before), compare.side(options.after))
+    if options.html is not None:
+        compare.write_html(comparison, options.html)
+    print(compare.as_json(comparison) if options.json else compare.as_text(comparison))
+    return 0
+
+
+COMMANDS: Final[tuple[Command, ...]] = (
+    Command("report", "draw report.html and charts/*.png into the run directory", _run_argument, _report),
+    Command(
+        "diagnose", "say what went wrong, with evidence and where to look", _diagnose_arguments, _diagnose
+    ),
+    Command("compare", "set two runs, or two sets of runs, side by side", _compare_arguments, _compare),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m analysis", description="What a run's directory tells.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)
+        command.arguments(subparser)
+        subparser.set_defaults(run_command=command.run)
+    options = parser.parse_args(arguments)
+    try:
+        code: int = options.run_command(options)
+    except UnreadableRun as error:
+        print(safe(str(error), 1000), file=sys.stderr)
+        return USAGE_ERROR
+    except BrokenPipeError:
+        # the reader of our output has gone (`| head`): nothing is left to say, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(safe(f"{error.filename or 'A file'}: {error.strerror}.", 1000), file=sys.stderr)
+        return USAGE_ERROR
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

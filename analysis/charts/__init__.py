@@ -1,0 +1,147 @@
+"""Charts: one table of them. Each is a frame prepared from a run, and a function that draws it.
+
+An empty frame means that the run has nothing to show there: the chart is left out, and the report says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.charts import closes, generator, latency, openings, traffic
+from analysis.frames import Run
+from analysis.style import DPI, settings
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One chart: where it goes, what it is made of, how it is drawn, and what it needs.
+
+    ``prepare`` gives the frame, with ``n``, ``run_id`` and ``span_s`` in ``attrs``; ``reading`` says how to
+    read the picture, ``without`` why it may be missing.
+    """
+
+    file: str
+    title: str
+    prepare: Callable[[Run], pd.DataFrame]
+    draw: Callable[[pd.DataFrame], Figure]
+    reading: str
+    without: str
+
+
+CHARTS: Final[tuple[Chart, ...]] = (
+    Chart(
+        "success.png",
+        openings.SUCCESS_TITLE,
+        openings.success_frame,
+        openings.draw_success,
+        "Below: how many attempts each point stands for. A gap means that nothing was tried.",
+        "no handshake ended",
+    ),
+    Chart(
+        "outcomes.png",
+        openings.OUTCOMES_TITLE,
+        openings.outcomes_frame,
+        openings.draw_outcomes,
+        "Every attempt that ended, by how its opening ended.",
+        "no attempt ended",
+    ),
+    Chart(
+        "phases.png",
+        openings.PHASES_TITLE,
+        openings.phases_frame,
+        openings.draw_phases,
+        "Successful handshakes only; a phase that failed has no duration.",
+        "no handshake succeeded",
+    ),
+    Chart(
+        "latency.png",
+        latency.TIME_TITLE,
+        latency.time_frame,
+        latency.draw_time,
+        "Response time counts from the intended send, service time from the actual one: where they part, "
+        "sends were late. Percentiles are of all durations in a bin, never averages.",
+        "no reply came",
+    ),
+    Chart(
+        "spectrum.png",
+        latency.SPECTRUM_TITLE,
+        latency.spectrum_frame,
+        latency.draw_spectrum,
+        "Each step to the right is a rarer and slower reply; the curve ends where the samples end.",
+        "no reply came",
+    ),
+    Chart(
+        "closes.png",
+        closes.CLOSES_TITLE,
+        closes.closes_frame,
+        closes.draw_closes,
+        "Sockets by close code, by who closed first, and how.",
+        "no opened socket ended before the run did",
+    ),
+    Chart(
+        "ages.png",
+        closes.AGES_TITLE,
+        closes.ages_frame,
+        closes.draw_ages,
+        "A cluster at one age is a time-out or a fault at one point of the exchange.",
+        "no opened socket ended before the run did",
+    ),
+    Chart(
+        "sockets.png",
+        traffic.SOCKETS_TITLE,
+        traffic.sockets_frame,
+        traffic.draw_sockets,
+        "Above: what was held at the end of each bin. Below: all attempts and openings up to then; the gap "
+        "between them is what failed.",
+        "no socket was tried",
+    ),
+    Chart(
+        "messages.png",
+        traffic.MESSAGES_TITLE,
+        traffic.messages_frame,
+        traffic.draw_messages,
+        "Application messages, without pings and pongs.",
+        "no message was sent or received",
+    ),
+    Chart(
+        "generator.png",
+        generator.TITLE,
+        generator.frame,
+        generator.draw,
+        "The load generator's own health: where it is late or busy, the latencies above are partly its own.",
+        "the run holds no readings of the generator",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A chart of a run: drawn into ``path``, or left out (``path`` is ``None``)."""
+
+    chart: Chart
+    path: Path | None
+    n: str = ""
+
+
+def draw_all(run: Run, directory: Path) -> list[Drawn]:
+    """Draw the run's charts into the directory, which is made."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return [_draw(chart, run, directory) for chart in CHARTS]
+
+
+def _draw(chart: Chart, run: Run, directory: Path) -> Drawn:
+    path = directory / chart.file
+    frame = chart.prepare(run)
+    if frame.empty:
+        # a picture of an earlier state of the run must not stay behind
+        path.unlink(missing_ok=True)
+        return Drawn(chart, None)
+    with settings():
+        chart.draw(frame).savefig(path, dpi=DPI)
+    return Drawn(chart, path, str(frame.attrs.get("n", "")))

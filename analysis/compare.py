@@ -1,0 +1,378 @@
+"""Compare: two runs, or two sets of runs, side by side.
+
+The unit is the run: of a set, each figure is the median of the runs' own, with their range beside it. Nothing
+here is a verdict; it is the table that an incident report ends with.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import statistics
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from analysis.frames import number
+from analysis.report import environment
+from wsoak.judge.findings import Finding, find
+from wsoak.judge.summary import when
+from wsoak.judge.terminal import safe
+from wsoak.judge.validity import Doubt, doubts, is_valid
+from wsoak.judge.words import counted, duration, listed, percent
+from wsoak.ledger.books import Books
+from wsoak.ledger.outcomes import OPEN
+from wsoak.ledger.rundir import RUN_FILE, RunReader, UnreadableRun
+
+WORKS_SHARE: Final = 0.99
+"""A function works where this share of handshakes, sockets and requests succeeds, and no fault was found."""
+_FAULTS: Final = ("critical", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One run's figures; ``None`` where the run has nothing to count."""
+
+    run_id: str
+    path: Path
+    seconds: float
+    handshakes: int
+    handshake_success: float | None
+    usable: float | None
+    errors_a_second: float | None
+    reconnects: int
+    response_n: int
+    response_p50_ns: int | None
+    response_p99_ns: int | None
+    answered: float | None
+    closes: Mapping[str, int]
+    findings: tuple[Finding, ...]
+    doubts: tuple[Doubt, ...]
+
+    @property
+    def works(self) -> tuple[bool | None, str]:
+        """Whether the function works, and why (not); ``None`` where an invalid run cannot say."""
+        if reasons := list(self._reasons()):
+            return False, listed(reasons)
+        if not is_valid(self.doubts):
+            return None, "nothing failed, but the run is not valid"
+        return True, "every step succeeded and no fault was found"
+
+    def _reasons(self) -> Iterator[str]:
+        if not self.handshakes:
+            yield "nothing was tried"
+        for share, what in (
+            (self.handshake_success, "of the handshakes succeeded"),
+            (self.usable, "of the sockets became usable"),
+            (self.answered, "of the requests were answered"),
+        ):
+            if share is not None and share < WORKS_SHARE:
+                yield f"only {percent(share, 1)} {what}" if share else f"none {what}"
+        faults = sorted({finding.id for finding in self.findings if finding.severity in _FAULTS})
+        if faults:
+            yield f"found {listed(faults)}"
+
+
+def figures(path: Path) -> Figures:
+    """A run's figures.
+
+    Raises:
+        UnreadableRun: when the directory holds no run that this wsoak can read.
+    """
+    reader = RunReader(path)
+    books = reader.books()
+    started_at, ended_at = number(reader.header.get("started_at")), number(reader.header.get("ended_at"))
+    first_s, last_s = books.first_s or 0, books.last_s or 0
+    recorded_s = last_s - first_s + 1 if books.last_s is not None else 0
+    whole = started_at is not None and ended_at is not None and ended_at > started_at
+    seconds = ended_at - started_at if whole else float(recorded_s)  # type: ignore[operator]
+    opened, failed = books.count("opened"), books.count("failed")
+    unusable = _ended(books, lambda kind: kind.outcome == OPEN and kind.usable is False)
+    usable = books.count("usable")
+    requests = books.count("requests")
+    unanswered = books.count("reply_timeouts") + books.count("reply_lost")
+    closes = _closes(books)
+    errors = (
+        failed
+        + unanswered
+        + books.count("check_failed")
+        + _ended(
+            books,
+            lambda kind: kind.outcome == OPEN and not kind.ended_by_run and kind.code not in (1000, None),
+        )
+    )
+    response = books.histogram("response")
+    p50_ns, p99_ns = response.percentiles_ns([50, 99])
+    return Figures(
+        run_id=reader.run_id,
+        path=path,
+        seconds=seconds,
+        handshakes=opened + failed,
+        handshake_success=_share(opened, opened + failed),
+        usable=_share(usable, usable + unusable),
+        errors_a_second=errors / seconds if seconds else None,
+        reconnects=_ended(books, lambda kind: kind.reconnect),
+        response_n=response.total,
+        response_p50_ns=p50_ns,
+        response_p99_ns=p99_ns,
+        # what was still in flight at the end is not counted either way
+        answered=_share(books.count("replies"), books.count("replies") + unanswered) if requests else None,
+        closes=closes,
+        findings=tuple(find(books, started_at if started_at is not None else first_s)),
+        doubts=tuple(doubts(books, reader.header, under_way=reader.under_way, damaged=reader.damaged)),
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _ended(books: Books, wanted: Callable[[Any], bool]) -> int:
+    return sum(group.count for kind, group in books.ends.items() if wanted(kind))
+
+
+def _closes(books: Books) -> dict[str, int]:
+    ways: Counter[str] = Counter()
+    for kind, group in books.ends.items():
+        if kind.outcome == OPEN:
+            detail = f" {kind.detail}" if kind.detail else ""
+            by = "run's end" if kind.ended_by_run else kind.initiator or "nobody"
+            ways[f"{kind.code or 'no code'}{detail} by {by}"] += group.count
+    return dict(ways)
+
+
+# -------------------------------------------------------------------------------------------- comparison
+
+
+Side = tuple[Figures, ...]
+
+
+def side(text: str) -> Side:
+    """The runs that an argument names: a directory, several with commas between, or a glob.
+
+    Raises:
+        UnreadableRun: when it names none, or one that cannot be read.
+    """
+    paths = [path for part in text.split(",") if part for path in _paths(part)]
+    if not paths:
+        raise UnreadableRun(f"No run directory matches {text}.")
+    return tuple(figures(path) for path in paths)
+
+
+def _paths(part: str) -> list[Path]:
+    if Path(part).is_dir() or not glob.has_magic(part):
+        return [Path(part)]
+    found = [Path(name) for name in sorted(glob.glob(part))]  # noqa: PTH207 (the pattern may be absolute)
+    return [path for path in found if (path / RUN_FILE).exists()]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two sides, and the rows of their table: label, before, after."""
+
+    before: Side
+    after: Side
+    rows: tuple[tuple[str, str, str], ...]
+
+
+def compare(before: Side, after: Side) -> Comparison:
+    """The comparison of two sides of one run or more each."""
+    rows = [(label, show(before), show(after)) for label, show in _ROWS]
+    ways = Counter[str]()
+    for run in (*before, *after):
+        ways.update(run.closes)
+    for way, _ in ways.most_common(_CLOSES_SHOWN):
+        rows.append((f"closed {safe(way)}", _closes_of(way)(before), _closes_of(way)(after)))
+    rows.append(("does the function work", _works(before), _works(after)))
+    return Comparison(before, after, tuple(rows))
+
+
+def _closes_of(way: str) -> Callable[[Side], str]:
+    return _row(lambda run: float(run.closes.get(way, 0)), lambda value: f"{value:,.10g}")
+
+
+def _row(value_of: Callable[[Figures], float | None], show: Callable[[float], str]) -> Callable[[Side], str]:
+    def words(of: Side) -> str:
+        values = [value for run in of if (value := value_of(run)) is not None]
+        if not values:
+            return "no data"
+        middle = show(statistics.median(values))
+        if len(of) == 1:
+            return middle
+        short = "" if len(values) == len(of) else f", {len(values)} of {len(of)} runs"
+        return f"{middle} ({show(min(values))} to {show(max(values))}{short})"
+
+    return words
+
+
+def _as_share(value: float) -> str:
+    return percent(value, 1)
+
+
+def _as_figure(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
+
+
+_ROWS: Final[tuple[tuple[str, Callable[[Side], str]], ...]] = (
+    ("handshakes tried", _row(lambda run: float(run.handshakes), _as_figure)),
+    ("handshake success", _row(lambda run: run.handshake_success, _as_share)),
+    ("sockets usable", _row(lambda run: run.usable, _as_share)),
+    ("requests answered", _row(lambda run: run.answered, _as_share)),
+    ("errors a second", _row(lambda run: run.errors_a_second, _as_figure)),
+    ("reconnect attempts", _row(lambda run: float(run.reconnects), _as_figure)),
+    ("response p50", _row(lambda run: run.response_p50_ns, duration)),
+    ("response p99", _row(lambda run: run.response_p99_ns, duration)),
+    ("responses (n)", _row(lambda run: float(run.response_n), _as_figure)),
+)
+_CLOSES_SHOWN: Final = 8
+
+
+def _works(of: Side) -> str:
+    answers = [run.works for run in of]
+    if len(of) == 1:
+        works, why = answers[0]
+        return f"{_ANSWERS[works]}: {why}"
+    working = sum(works is True for works, _ in answers)
+    if working == len(of):
+        return f"yes, in all {len(of)} runs"
+    why = Counter(why for works, why in answers if not works).most_common(1)[0][0]
+    answer = "no" if any(works is False for works, _ in answers) else _ANSWERS[None]
+    return f"{answer}: it does in {working} of {len(of)} runs; {why}"
+
+
+_ANSWERS: Final[Mapping[bool | None, str]] = {True: "yes", False: "no", None: "cannot be said"}
+
+
+# ------------------------------------------------------------------------------------------------ output
+
+LABEL_WIDTH: Final = 30
+CELL_WIDTH: Final = 40
+
+
+def as_json(comparison: Comparison) -> str:
+    """The figures of every run, and the rows of the table."""
+    return json.dumps(
+        {
+            "before": [_plain(run) for run in comparison.before],
+            "after": [_plain(run) for run in comparison.after],
+            "table": [
+                {"figure": label, "before": before, "after": after}
+                for label, before, after in comparison.rows
+            ],
+        },
+        indent=2,
+    )
+
+
+def _plain(run: Figures) -> dict[str, Any]:
+    works, why = run.works
+    return {
+        "run_id": run.run_id,
+        "valid": is_valid(run.doubts),
+        "seconds": round(run.seconds, 3),
+        "handshakes": run.handshakes,
+        "handshake_success": run.handshake_success,
+        "usable": run.usable,
+        "answered": run.answered,
+        "errors_per_s": run.errors_a_second,
+        "reconnects": run.reconnects,
+        "response_n": run.response_n,
+        "response_p50_ms": None if run.response_p50_ns is None else run.response_p50_ns / 1e6,
+        "response_p99_ms": None if run.response_p99_ns is None else run.response_p99_ns / 1e6,
+        "closes": dict(run.closes),
+        "works": works,
+        "why": why,
+        "findings": [finding.to_json() for finding in run.findings],
+        "doubts": [doubt.to_json() for doubt in run.doubts],
+    }
+
+
+def as_text(comparison: Comparison) -> str:
+    """The table for a terminal, and each side's doubts and findings below it."""
+    lines = list(_table(comparison))
+    for title, runs in _sides(comparison):
+        lines += ["", f"{title} ({_ids(runs)})", *(line for told in _told(runs) for line in _indented(told))]
+    return "\n".join(lines)
+
+
+def _sides(comparison: Comparison) -> tuple[tuple[str, Side], ...]:
+    return (("BEFORE", comparison.before), ("AFTER", comparison.after))
+
+
+def _ids(runs: Side) -> str:
+    shown = [safe(run.run_id, 60) for run in runs[:3]]
+    return ", ".join(shown) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
+
+
+def _table(comparison: Comparison) -> Iterator[str]:
+    yield _line("", "BEFORE", "AFTER")
+    yield _line("run", _ids(comparison.before), _ids(comparison.after))
+    yield "-" * (LABEL_WIDTH + 2 * CELL_WIDTH + 4)
+    for label, before, after in comparison.rows:
+        yield _line(label, before, after)
+
+
+def _line(label: str, before: str, after: str) -> str:
+    """One row, its cells wrapped within their columns."""
+    cells = (_wrap(label, LABEL_WIDTH), _wrap(before, CELL_WIDTH), _wrap(after, CELL_WIDTH))
+    height = max(map(len, cells))
+    padded = [[*cell, *[""] * (height - len(cell))] for cell in cells]
+    return "\n".join(
+        f"{first:<{LABEL_WIDTH}}  {second:<{CELL_WIDTH}}  {third}".rstrip()
+        for first, second, third in zip(*padded, strict=True)
+    )
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width) or [""]
+
+
+def _told(runs: Side) -> Iterator[str]:
+    """Each run's doubts that make it invalid, then the findings of all, each with its hint once."""
+    for run in runs:
+        for doubt in run.doubts:
+            if doubt.invalid:
+                yield f"NOT VALID ({safe(run.run_id, 60)}): {doubt.reason} {doubt.advice}"
+    found = gathered(runs)
+    if not found:
+        yield "no findings"
+    for finding, times in found:
+        among = f", in {times} of {counted(len(runs), 'run')}" if len(runs) > 1 else ""
+        yield f"{finding.severity.upper()} {finding.id} on {finding.system}{among}, {when(finding)}"
+        yield f"  {finding.evidence[0]}"
+        yield f"  Where to look: {finding.hint}"
+
+
+def _indented(text: str) -> list[str]:
+    indent = " " * (2 + len(text) - len(text.lstrip()))
+    width = LABEL_WIDTH + 2 * CELL_WIDTH
+    return textwrap.wrap(text.lstrip(), width, initial_indent=indent, subsequent_indent=indent)
+
+
+def gathered(runs: Side) -> list[tuple[Finding, int]]:
+    """The findings of several runs, each once by id and system, with the number of runs that have it."""
+    first: dict[tuple[str, str], Finding] = {}
+    times: Counter[tuple[str, str]] = Counter()
+    for run in runs:
+        for finding in run.findings:
+            first.setdefault((finding.id, finding.system), finding)
+            times[finding.id, finding.system] += 1
+    return [(finding, times[key]) for key, finding in first.items()]
+
+
+def write_html(comparison: Comparison, path: Path) -> None:
+    """Write the comparison as a page that opens without a network."""
+    sides: Sequence[dict[str, Any]] = [
+        {
+            "title": title.capitalize(),
+            "ids": _ids(runs),
+            "invalid": [(run.run_id, doubt) for run in runs for doubt in run.doubts if doubt.invalid],
+            "findings": [(finding, times, len(runs)) for finding, times in gathered(runs)],
+        }
+        for title, runs in _sides(comparison)
+    ]
+    page = environment().get_template("compare.html").render(rows=comparison.rows, sides=sides)
+    path.write_text(page, encoding="utf-8")

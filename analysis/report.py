@@ -1,0 +1,137 @@
+"""Report: a run as one HTML file that opens without a network, and as pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+from markupsafe import Markup
+
+from analysis import tables
+from analysis.charts import Drawn, draw_all
+from analysis.fonts import ADVICE, lacks_font_for
+from analysis.frames import Run
+from wsoak.judge.summary import happened, when
+from wsoak.judge.terminal import safe
+from wsoak.judge.validity import is_valid
+from wsoak.judge.words import counted, percent, span
+from wsoak.ledger.rundir import FINDINGS_FILE, write_json
+
+REPORT_FILE: Final = "report.html"
+CHARTS_DIRECTORY: Final = "charts"
+FINDINGS_SHOWN: Final = 50
+"""At most so many findings are in the report, the worst; all are in ``findings.json``."""
+
+
+def write_report(run: Run) -> Path:
+    """Write ``report.html``, ``charts/*.png`` and ``findings.json`` into the run; the report's path."""
+    drawn = draw_all(run, run.path / CHARTS_DIRECTORY)
+    write_findings(run)
+    path = run.path / REPORT_FILE
+    path.write_text(html(run, drawn), encoding="utf-8")
+    return path
+
+
+def write_findings(run: Run) -> None:
+    """Write ``findings.json``: a list of findings."""
+    write_json(run.path / FINDINGS_FILE, [finding.to_json() for finding in run.findings])
+
+
+def html(run: Run, drawn: Sequence[Drawn]) -> str:
+    """The report's text; the pictures are in it."""
+    return environment().get_template("report.html").render(context(run, drawn))
+
+
+def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
+    """What the template is filled with."""
+    shown = [
+        tables.outcomes(run.books),
+        tables.closes(run.books),
+        tables.counters(run.books),
+        tables.latencies(run.books),
+        tables.gauges(run.books),
+        tables.facts(run.header),
+    ]
+    names = list(run.books.totals)
+    return {
+        "run_id": run.run_id,
+        "what": what_was_run(run),
+        "valid": is_valid(run.doubts),
+        "state": state(run),
+        "reasons": [doubt for doubt in run.doubts if doubt.invalid],
+        "remarks": [doubt for doubt in run.doubts if not doubt.invalid],
+        "findings": [
+            {
+                "id": finding.id,
+                "system": finding.system,
+                "severity": finding.severity,
+                "when": when(finding),
+                "count": f"{finding.count:,}",
+                "share": percent(finding.share, 1),
+                "evidence": finding.evidence,
+                "hint": finding.hint,
+            }
+            for finding in run.findings[:FINDINGS_SHOWN]
+        ],
+        "more_findings": max(0, len(run.findings) - FINDINGS_SHOWN),
+        "summary": happened(run.books, run.header),
+        "charts": [
+            {"chart": one.chart, "n": one.n, "source": _embedded(one.path)} for one in drawn if one.path
+        ],
+        "left_out": [one.chart for one in drawn if not one.path],
+        "font_advice": ADVICE if lacks_font_for(names) else "",
+        "tables": [shown_table for shown_table in shown if shown_table.rows],
+    }
+
+
+def what_was_run(run: Run) -> list[tuple[str, str]]:
+    """What was run, as pairs of label and words; only what the header says."""
+    header = run.header
+    started_at, ended_at = header.get("started_at"), header.get("ended_at")
+    command = header.get("command")
+    pairs = [
+        ("Target", header.get("host")),
+        ("Scenarios", ", ".join(map(str, header.get("scenarios") or []))),
+        ("Users", f"{header['users']:,}" if isinstance(header.get("users"), int) else header.get("users")),
+        ("Started", tables.clock(started_at) if isinstance(started_at, int | float) else None),
+        ("Ended", tables.clock(ended_at) if isinstance(ended_at, int | float) else None),
+        ("Ended by", header.get("ended_by")),
+        ("Length", span(run.seconds)),
+        ("Command", " ".join(map(str, command)) if isinstance(command, list) else command),
+    ]
+    return [(label, safe(str(value), 600)) for label, value in pairs if value not in (None, "")]
+
+
+def state(run: Run) -> str:
+    """How the run stands: a sentence for its top; empty where it ended as it should."""
+    if run.reader.ended:
+        return ""
+    sockets = counted(max(0, run.books.open_now), "socket")
+    if run.reader.under_way:
+        return f"The run is still under way: this is what is on record so far, with {sockets} open."
+    return f"The run was cut: it never came to its end. {sockets[0].upper()}{sockets[1:]} open at the cut."
+
+
+def _embedded(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def environment() -> jinja2.Environment:
+    """The templates. Everything is escaped, as everything may hold a server's text."""
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    made.filters["code"] = _code
+    return made
+
+
+def _code(text: str) -> Markup:
+    """The text with what stands between backticks set as code."""
+    pieces = text.split("`")
+    return Markup().join(
+        Markup("<code>{}</code>").format(piece) if index % 2 and index < len(pieces) - 1 else piece
+        for index, piece in enumerate(pieces)
+    )

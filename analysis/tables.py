@@ -1,0 +1,211 @@
+"""Tables: the figures of a run in rows, for the report and for comparisons. From the books alone."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from analysis.frames import number
+from wsoak.judge.words import percent, percentile
+from wsoak.ledger.books import Books
+from wsoak.ledger.delta import KINDS
+from wsoak.ledger.histogram import Histogram
+from wsoak.ledger.outcomes import OPEN, OUTCOMES, close_class, close_name, meaning, rejected_status
+
+ROWS: Final = 60
+"""At most so many rows a table; the rest is counted in a line below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of words: its title, the columns (those in ``numeric`` are set to the right), its rows.
+
+    ``note`` stands below it; ``left_out`` says how many rows did not fit.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int] = frozenset()
+    note: str = ""
+    left_out: int = 0
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[int], note: str = ""
+) -> Table:
+    """A table of at most ``ROWS`` rows."""
+    everything = [tuple(row) for row in rows]
+    return Table(
+        title,
+        tuple(columns),
+        tuple(everything[:ROWS]),
+        frozenset(numeric),
+        note,
+        max(0, len(everything) - ROWS),
+    )
+
+
+def outcomes(books: Books) -> Table:
+    """Openings by socket name and outcome."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for kind, group in books.ends.items():
+        if kind.outcome != OPEN:
+            counts[kind.name, kind.outcome] += group.count
+    for name in books.names_with("opened"):
+        counts[name, OPEN] += books.count("opened", name)
+    totals: Counter[str] = Counter()
+    for (name, _), count in counts.items():
+        totals[name] += count
+    rows = [
+        (name, outcome, _meaning(outcome), _whose(outcome), f"{count:,}", percent(count, totals[name]))
+        for (name, outcome), count in sorted(
+            counts.items(), key=lambda item: (-totals[item[0][0]], item[0][0], -item[1])
+        )
+    ]
+    return table("Openings", ("socket", "outcome", "meaning", "whose", "count", "share"), rows, (4, 5))
+
+
+def closes(books: Books) -> Table:
+    """Closes by socket name, code, initiator and detail."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    age_ms: Counter[tuple[str, ...]] = Counter()
+    for kind, group in books.ends.items():
+        if kind.outcome != OPEN:
+            continue
+        code = "" if kind.code is None else str(kind.code)
+        named = "" if kind.code is None else f"{close_name(kind.code)} ({close_class(kind.code)})"
+        by = "end of the run" if kind.ended_by_run else kind.initiator or "nobody"
+        clean = {True: "yes", False: "no", None: ""}[kind.clean]
+        key = (kind.name, code, named, by, kind.detail, clean)
+        counts[key] += group.count
+        age_ms[key] += group.age_sum_ms
+    rows = [
+        (*key, f"{count:,}", f"{age_ms[key] / count / 1000:,.3f}")
+        for key, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    columns = ("socket", "code", "name (class)", "by", "detail", "clean", "count", "mean age, s")
+    return table("Closes", columns, rows, (6, 7), "Clean: a close frame went each way.")
+
+
+_SPREAD: Final = (50.0, 90.0, 95.0, 99.0, 99.9)
+
+
+def latencies(books: Books) -> Table:
+    """Percentiles by kind and name, in milliseconds; each kind's sum first where it has several names."""
+    rows = []
+    for kind in KINDS:
+        names = sorted(name for of, name in books.latency if of == kind)
+        if len(names) > 1:
+            rows.append(_latency_row(kind, "all", books.histogram(kind)))
+        busiest = sorted(names, key=lambda name: (-books.latency[kind, name].total, name))
+        rows += [_latency_row(kind, name, books.latency[kind, name]) for name in busiest]
+    columns = ("kind", "name", "n", *(f"p{q:g}" for q in _SPREAD), "max", "over 60 s")
+    note = (
+        "Response: from the intended send; service: from the actual send; lag: between the two. "
+        "A request without an answer enters response at its time-out."
+    )
+    return table("Latencies", columns, rows, range(2, len(columns)), note)
+
+
+def _latency_row(kind: str, name: str, histogram: Histogram) -> tuple[str, ...]:
+    values = [percentile(histogram, q) for q in (*_SPREAD, 100.0)]
+    return (kind, name, f"{histogram.total:,}", *values, f"{histogram.over:,}")
+
+
+def gauges(books: Books) -> Table:
+    """Readings by worker, source and name."""
+    rows = [
+        (
+            source,
+            name,
+            worker,
+            f"{summary.count:,}",
+            _figure(summary.least),
+            _figure(summary.mean),
+            _figure(summary.greatest),
+            _figure(summary.last),
+        )
+        for (worker, source, name), summary in sorted(
+            books.gauges.items(), key=lambda item: (item[0][1], item[0][2], item[0][0])
+        )
+    ]
+    columns = ("source", "gauge", "worker", "readings", "least", "mean", "greatest", "last")
+    return table("Gauges", columns, rows, range(3, 8))
+
+
+_COUNTED: Final = (
+    "requests",
+    "replies",
+    "reply_timeouts",
+    "reply_lost",
+    "late_replies",
+    "sent",
+    "received",
+    "unmatched",
+    "dropped",
+    "send_on_closed",
+    "check_passed",
+    "check_failed",
+)
+
+
+def counters(books: Books) -> Table:
+    """The counters of messages, requests and checks by name, without those that are zero everywhere."""
+    used = [counter for counter in _COUNTED if books.count(counter)]
+    names = [name for name in books.totals if any(books.count(counter, name) for counter in used)]
+    names.sort(key=lambda name: (-sum(books.count(counter, name) for counter in used), name))
+    rows = [(name, *(f"{books.count(counter, name):,}" for counter in used)) for name in names]
+    columns = ("name", *(counter.replace("_", " ") for counter in used))
+    return table("Messages, requests and checks", columns, rows, range(1, len(columns)))
+
+
+def facts(header: Mapping[str, Any]) -> Table:
+    """What ``run.json`` says: versions, options, machine, and everything else."""
+    rows: list[tuple[str, str]] = []
+    for key, value in header.items():
+        if isinstance(value, dict):
+            rows += [(f"{key}: {inner}", _plain(content)) for inner, content in value.items()]
+        elif key.endswith("_at") and number(value) is not None:
+            rows.append((key, clock(float(value))))
+        else:
+            rows.append((key, _plain(value)))
+    return Table("The run", ("fact", "value"), tuple(rows))
+
+
+def clock(unix_s: float) -> str:
+    """A Unix time as ``2026-01-31 12:00:00 UTC``."""
+    try:
+        return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{unix_s}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return " ".join(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _figure(value: float) -> str:
+    if value == round(value):
+        return f"{value:,.0f}"
+    return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.1f}"
+
+
+def _known(outcome: str) -> bool:
+    return outcome in OUTCOMES or rejected_status(outcome) is not None
+
+
+def _meaning(outcome: str) -> str:
+    return meaning(outcome).text if _known(outcome) else "a word that this version does not know"
+
+
+def _whose(outcome: str) -> str:
+    return meaning(outcome).whose if _known(outcome) else ""

@@ -1,0 +1,21 @@
+"""The embedded target: real WebSocket back ends with their incidents as faults, in a process of their own.
+
+Files, in reading order:
+
+- ``options``   what can be said on the command line;
+- ``faults``    the table of faults, and which of them are on;
+- ``tokens``    JWTs of several kinds;
+- ``store``     SQLite: one writer with group commit, one reader on a thread;
+- ``metrics``   counters that a harness's books can be compared with;
+- ``sockets``   the WebSocket protocol class: handshake, frames, closes, transport faults;
+- ``system``    what one system brings: HTTP routes and socket routes;
+- ``echo``, ``dialogue_store``, ``dialogue``  the systems;
+- ``app``       the table of systems, ``/health``, ``/metrics`` and ``/faults``;
+- ``server``    uvicorn: bind, announce, stop.
+
+Nothing here is imported by the harness, and nothing of the harness is imported here: a wrong idea of a
+contract cannot hide in shared code.
+"""
+
+VERSION = "1.0.0"
+"""Version that ``GET /health`` answers with."""

@@ -1,0 +1,410 @@
+"""Each fault is found, named, and told apart from all the others."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.judge.booked import CANCELLED, START_S, books, broken, closed, failed, healthy, row
+from wsoak.judge.findings import Finding, find
+from wsoak.judge.rules import OBSERVED, RULES
+from wsoak.ledger.books import Books
+from wsoak.ledger.records import ConnectionRecord
+
+
+def found(made: Books) -> list[Finding]:
+    return find(made, START_S)
+
+
+def ids(made: Books) -> list[str]:
+    return [finding.id for finding in found(made)]
+
+
+def times(count: int, make: Any, *arguments: Any, every_s: float = 1.0, **fields: Any) -> list[Any]:
+    """``count`` records, one each ``every_s``."""
+    return [make(*arguments, at_s=every_s * n, **fields) for n in range(count)]
+
+
+WELL = times(10, healthy)
+UNUSED: dict[str, Any] = {"usable": False, "messages_received": 0, "age_s": 0.01}
+IDLE: dict[str, Any] = {"age_s": 61.0, "idle_s": 60.0}
+
+FAULTS: list[tuple[str, list[ConnectionRecord]]] = [
+    ("closed-policy-silent", times(10, closed, 1008, **UNUSED)),
+    ("closed-policy-silent", times(10, closed, 4403, **UNUSED)),
+    ("closed-policy-denied", times(10, closed, 1008, server_error="Session access denied", **UNUSED)),
+    ("closed-policy-denied", times(10, closed, 1000, server_error="Session access denied", **UNUSED)),
+    ("closed-policy-denied", times(10, closed, None, server_error="Session access denied", **UNUSED)),
+    ("server-unreachable", times(10, failed, "refused", "tcp")),
+    ("server-unreachable", times(10, failed, "unreachable", "tcp")),
+    ("server-unreachable", times(10, failed, "resolve-failed", "resolve")),
+    ("server-unreachable", times(10, failed, "timeout-tcp", "tcp")),
+    ("tls-failed", times(10, failed, "tls-failed", "tls")),
+    ("tls-failed", times(10, failed, "timeout-tls", "tls")),
+    ("tls-failed", times(10, failed, "reset", "tls")),
+    ("hello-failed", times(10, failed, "closed-hello", "hello")),
+    ("hello-failed", times(10, failed, "timeout-hello", "hello")),
+    ("route-not-found", times(10, failed, "rejected-404")),
+    ("upgrade-refused", times(10, failed, "rejected-403")),
+    ("upgrade-refused", times(10, failed, "rejected-401")),
+    ("overload", times(10, failed, "rejected-503")),
+    ("overload", times(10, failed, "rejected-429")),
+    ("overload", times(10, closed, 1013)),
+    ("backend-dead", times(10, failed, "rejected-502")),
+    ("backend-dead", times(10, failed, "rejected-504")),
+    ("backend-dead", times(10, closed, 1014)),
+    ("upgrade-crash", times(10, failed, "rejected-500")),
+    ("upgrade-crash", times(10, failed, "eof")),
+    ("upgrade-reset", times(10, failed, "reset")),
+    ("upgrade-slow", times(10, failed, "timeout-upgrade")),
+    ("bad-upgrade", times(10, failed, "bad-upgrade")),
+    ("upgrade-rejected", times(10, failed, "rejected-200")),
+    ("upgrade-rejected", times(10, failed, "rejected-426")),
+    ("peer-silent", times(10, broken, "heartbeat-lost", sent_code=1011, idle_s=30.0)),
+    ("peer-silent", times(10, broken, "heartbeat-lost", sent_code=1011, initiator="client")),
+    ("too-big", times(10, closed, 1009)),
+    ("idle-timeout", times(10, broken, "eof", **IDLE)),
+    ("idle-timeout", times(10, closed, 1001, **IDLE)),
+    ("server-restart", times(10, closed, 1012, every_s=0.01)),
+    ("server-restart", times(10, closed, 1001, every_s=0.01)),
+    ("server-crash", times(10, closed, 1011)),
+    ("server-crash", times(10, broken, "eof", idle_s=0.01)),
+    ("server-crash", times(10, broken, "reset", idle_s=0.01)),
+    ("connection-reset", times(10, broken, "reset", idle_s=0.8)),
+    ("connection-reset", times(10, broken, "write-failed", idle_s=0.8)),
+    ("closed-no-status", times(10, closed, None, age_s=0.1)),
+    ("protocol-violation", times(10, broken, "protocol-violation", initiator="client", sent_code=1002)),
+    ("closed-by-server", times(10, closed, 4123)),
+    ("closed-by-server", times(10, closed, 1000, **UNUSED)),
+    ("closed-by-server", times(10, closed, 1011, reason="keepalive ping timeout")),
+]
+
+
+WITH_EACH_FAULT = pytest.mark.parametrize(
+    ("expected", "records"), FAULTS, ids=[f"{id_}-{n}" for n, (id_, _) in enumerate(FAULTS)]
+)
+
+
+@WITH_EACH_FAULT
+def test_a_fault_is_found_and_no_other(expected: str, records: list[ConnectionRecord]) -> None:
+    assert ids(books(records)) == [expected]
+
+
+@WITH_EACH_FAULT
+def test_a_fault_is_found_among_healthy_sockets(expected: str, records: list[ConnectionRecord]) -> None:
+    (finding,) = found(books([*WELL, *records]))
+
+    assert (finding.id, finding.count, finding.share) == (expected, 10, 0.5)
+    assert finding.evidence[0].startswith("10 of 20 ")
+    assert finding.hint
+
+
+def test_every_rule_has_a_fault_in_the_table_or_a_test_of_its_own() -> None:
+    of_their_own = {"route-doubled", "credentials-expired"}
+
+    assert {rule.id for rule in RULES} == {id_ for id_, _ in FAULTS} | of_their_own
+
+
+@pytest.mark.parametrize("id_", sorted(OBSERVED))
+def test_an_observation_is_a_finding_when_anything_was_wrong(id_: str) -> None:
+    (finding,) = found(books(WELL, observed=[(id_, 2, 40), (id_, 0, 40)]))
+
+    assert (finding.id, finding.system, finding.count, finding.share) == (id_, "dialogue", 2, 0.025)
+    assert finding.severity in ("critical", "error")
+    assert f"{id_} was seen" in finding.evidence[-1]
+
+
+@pytest.mark.parametrize("id_", sorted(OBSERVED))
+def test_an_observation_of_a_check_that_passed_is_none(id_: str) -> None:
+    assert found(books(WELL, observed=[(id_, 0, 40)])) == []
+
+
+def test_an_observation_with_an_unknown_id_is_reported_in_its_own_words() -> None:
+    (finding,) = found(books(observed=[("coffee-cold", 1, 2)]))
+
+    assert (finding.id, finding.severity) == ("coffee-cold", "error")
+    assert "coffee-cold was seen" in finding.evidence[-1]
+
+
+NO_FAULTS = {
+    "sockets closed by the end of the run": WELL,
+    "sockets closed by the client": times(10, healthy, reason="done"),
+    "sockets closed by the server after their work": times(10, closed, 1000, idle_s=0.0),
+    "sockets whose first message was not known": times(10, healthy, usable=None, messages_received=0),
+    "attempts that the run's end cancelled": times(10, failed, CANCELLED),
+    "attempts for which we had no port": times(10, failed, "ports-exhausted", "tcp"),
+    "attempts for which we had no descriptor": times(10, failed, "descriptors-exhausted", "tcp"),
+    "a code from the server in answer to our close": times(10, healthy, code=1008, received_code=1008),
+    "nothing at all": [],
+}
+
+
+@pytest.mark.parametrize("records", NO_FAULTS.values(), ids=NO_FAULTS)
+def test_what_is_no_fault_of_the_server_gives_no_finding(records: list[ConnectionRecord]) -> None:
+    assert found(books(records)) == []
+
+
+# ------------------------------------------------------------------------------------- telling apart
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+@pytest.mark.parametrize("probe", ["route-not-found", "route-doubled"])
+def test_a_probe_tells_a_missing_route_from_a_refusal_or_crash(status: int, probe: str) -> None:
+    (finding,) = found(books(times(10, failed, f"rejected-{status}"), observed=[(probe, 1, 4)]))
+
+    assert (finding.id, finding.count) == (probe, 10)
+    assert any(f"{probe} was seen" in sentence for sentence in finding.evidence)
+
+
+def test_a_missing_route_names_the_path_and_the_rate_of_a_storm() -> None:
+    storm = times(100, failed, "rejected-404", path="/ws/42", attempt=1, every_s=0.1)
+
+    (finding,) = found(books(storm, gauges=[("users", 2)]))
+
+    text = " ".join(finding.evidence)
+    assert "/ws/42" in text
+    assert "10.1 attempts a second, 5.1 a user" in text
+    assert "storm" in text
+
+
+def test_retries_that_wait_are_no_storm() -> None:
+    calm = times(10, failed, "rejected-404", attempt=1, every_s=10)
+
+    (finding,) = found(books(calm, gauges=[("users", 2)]))
+
+    assert "storm" not in " ".join(finding.evidence)
+
+
+EXPIRED = {
+    "a status": times(10, failed, "rejected-401", attempt=3),
+    "a policy close": times(10, closed, 1008, attempt=3, **UNUSED),
+    "an error message": times(10, closed, 1000, attempt=3, server_error="Token expired", **UNUSED),
+}
+
+
+@pytest.mark.parametrize("refusals", EXPIRED.values(), ids=EXPIRED)
+def test_refusals_on_reconnects_alone_are_expired_credentials(refusals: list[ConnectionRecord]) -> None:
+    dropped = times(10, closed, 1008, server_error="Token expired")
+
+    assert ids(books([*dropped, *refusals])) == ["credentials-expired"]
+
+
+def test_a_refusal_of_a_first_attempt_is_not_expired_credentials() -> None:
+    refusals = [*times(10, failed, "rejected-401", attempt=3), failed("rejected-401")]
+
+    assert ids(books(refusals)) == ["upgrade-refused"]
+
+
+def test_the_server_s_error_message_is_quoted_and_made_safe() -> None:
+    hostile = "denied\x1b[2J\u202egnp\n" + "x" * 5000
+    (finding,) = found(books(times(3, closed, 1008, server_error=hostile, **UNUSED)))
+
+    (quote,) = [sentence for sentence in finding.evidence if "error message before" in sentence]
+    assert "denied\\x1b[2J\\u202egnp\\n" in quote
+    assert quote.isprintable()
+    assert len(quote) < 400
+
+
+def test_resets_are_a_crash_where_most_came_while_the_server_was_writing() -> None:
+    def resets(active: int, silent: int) -> Books:
+        return books(
+            [*times(active, broken, "reset", idle_s=0.01), *times(silent, broken, "reset", idle_s=2.0)]
+        )
+
+    assert ids(resets(active=6, silent=4)) == ["server-crash"]
+    assert ids(resets(active=4, silent=6)) == ["connection-reset"]
+
+
+NOT_IDLE = {
+    "all end at one moment": [broken("eof", at_s=0.01 * n, age_s=61.0, idle_s=60.0) for n in range(10)],
+    "unequal silence": [broken("eof", at_s=float(n), age_s=100.0, idle_s=10.0 + 5 * n) for n in range(10)],
+    "no silence to speak of": times(10, broken, "eof", age_s=61.0, idle_s=0.5),
+    "too few": times(4, broken, "eof", **IDLE),
+}
+
+
+@pytest.mark.parametrize("records", NOT_IDLE.values(), ids=NOT_IDLE)
+def test_an_idle_time_out_is_not_claimed_without_ground(records: list[ConnectionRecord]) -> None:
+    assert ids(books(records)) == ["server-crash"]
+
+
+def test_a_few_odd_ends_with_the_same_silence_join_the_idle_time_out() -> None:
+    odd = broken("eof", at_s=3.0, attempt=2, state="waiting", **IDLE)
+
+    (finding,) = found(books([*times(10, broken, "eof", **IDLE), odd]))
+
+    assert (finding.id, finding.count) == ("idle-timeout", 11)
+
+
+def test_a_restart_explains_the_refusals_that_follow_it() -> None:
+    gone = times(10, closed, 1012, every_s=0.01)
+    refused = times(20, failed, "refused", "tcp", every_s=0.5)
+    refused = [record for record in refused if record.started_at > START_S + 9]
+
+    (finding,) = found(books([*gone, *refused]))
+
+    assert finding.id == "server-restart"
+    assert any("1 connection that would read as server-unreachable" in text for text in finding.evidence)
+
+
+def test_a_restart_does_not_explain_refusals_long_before_it() -> None:
+    early = times(5, failed, "refused", "tcp")
+    gone = [closed(1012, at_s=300 + n / 100) for n in range(10)]
+
+    assert sorted(ids(books([*early, *gone]))) == ["server-restart", "server-unreachable"]
+
+
+def test_a_stray_restart_explains_nothing() -> None:
+    made = [*times(400, healthy), closed(1012), *times(6, closed, 1011)]
+
+    assert ids(books(made)) == ["server-crash", "server-restart"]
+
+
+def test_a_restart_does_not_explain_more_broken_sockets_than_it_met() -> None:
+    gone = times(5, closed, 1012)
+
+    assert ids(books([*gone, *times(4, broken, "eof")])) == ["server-restart"]
+    assert ids(books([*gone, *times(6, broken, "eof")])) == ["server-crash", "server-restart"]
+
+
+def test_one_cause_seen_on_openings_and_on_closes_is_one_finding() -> None:
+    made = books([*WELL, *times(6, failed, "rejected-503"), *times(4, closed, 1013)])
+
+    (finding,) = found(made)
+
+    assert (finding.id, finding.count, finding.share) == ("overload", 10, 0.5)
+    text = " ".join(finding.evidence)
+    assert "6 of 20 handshakes" in text
+    assert "4 of 14 opened sockets" in text
+
+
+def test_two_systems_have_findings_of_their_own() -> None:
+    made = books([*times(4, failed, "refused", "tcp"), *times(3, failed, "refused", "tcp", name="call")])
+
+    assert [(finding.id, finding.system, finding.count) for finding in found(made)] == [
+        ("server-unreachable", "dialogue", 4),
+        ("server-unreachable", "call", 3),
+    ]
+
+
+# ------------------------------------------------------------------------------------------ severity
+
+
+SEVERITIES = [
+    ("no handshake ever succeeded", times(10, failed, "refused", "tcp"), "critical"),
+    ("no socket was ever usable", times(10, closed, 1008, **UNUSED), "critical"),
+    ("half of them", [*WELL, *times(10, closed, 1011)], "error"),
+    ("all sockets, after they worked", times(10, closed, 1011), "error"),
+    ("a stray one among many", [*times(400, healthy), closed(1011)], "warning"),
+]
+
+
+@pytest.mark.parametrize(("_case", "records", "severity"), SEVERITIES, ids=[case[0] for case in SEVERITIES])
+def test_severity_follows_the_share(_case: str, records: list[ConnectionRecord], severity: str) -> None:
+    (finding,) = found(books(records))
+
+    assert finding.severity == severity
+    assert any("stray" in text for text in finding.evidence) == (severity == "warning")
+
+
+def test_findings_come_worst_first_then_by_count() -> None:
+    made = books(
+        [*times(5, closed, 1011), *times(7, closed, 1013), *times(400, healthy), closed(1012)],
+        observed=[("history-lost", 1, 10)],
+    )
+
+    assert ids(made) == ["history-lost", "overload", "server-crash", "server-restart"]
+
+
+# ------------------------------------------------------------------------------------------ evidence
+
+
+def test_times_are_seconds_from_the_start() -> None:
+    (finding,) = found(
+        books(
+            [failed("refused", "tcp", at_s=3.0, tcp_ms=None), failed("refused", "tcp", at_s=9.0, tcp_ms=None)]
+        )
+    )
+
+    assert (finding.first_seen_s, finding.last_seen_s) == (3.0, 9.0)
+
+
+def test_slow_upgrades_say_at_how_many_open_sockets_they_began() -> None:
+    held = [healthy(at_s=float(n), age_s=100.0) for n in range(12)]
+
+    (finding,) = found(books([*held, failed("timeout-upgrade", at_s=20.0)]))
+
+    assert any("while 12 sockets were open" in text for text in finding.evidence)
+
+
+def test_a_reset_says_what_the_socket_was_doing_and_which_sends_failed() -> None:
+    made = books(times(3, broken, "reset", state="listening", idle_s=0.9))
+    made.merge(_sends_on_closed(2))
+
+    (finding,) = found(made)
+
+    text = " ".join(finding.evidence)
+    assert "listening (3)" in text
+    assert "2 sends were tried on a socket that had closed" in text
+
+
+def _sends_on_closed(count: int) -> Books:
+    made = Books()
+    made.add_row(START_S, "dialogue", row(send_on_closed=count))
+    return made
+
+
+def test_json_holds_plain_values() -> None:
+    (finding,) = found(books(times(3, failed, "refused", "tcp")))
+
+    plain = json.loads(json.dumps(finding.to_json()))
+
+    assert plain["id"] == "server-unreachable"
+    assert set(plain) == set(Finding.__dataclass_fields__)
+    assert plain["evidence"] == list(finding.evidence)
+
+
+def test_an_outcome_of_a_later_version_is_passed_over() -> None:
+    made = Books()
+    made.add_connection(failed("frobnicated"))
+
+    assert found(made) == []
+
+
+# ------------------------------------------------------------------------------------------ properties
+
+
+ANY_RECORDS = st.lists(
+    st.sampled_from([record for _, records in FAULTS for record in records] + WELL), max_size=40
+)
+
+
+@given(ANY_RECORDS, st.integers(0, 40), st.randoms(use_true_random=False))
+def test_findings_do_not_depend_on_how_books_were_put_together(
+    records: list[ConnectionRecord], cut: int, shuffle: random.Random
+) -> None:
+    whole = found(books(records))
+    shuffled = list(records)
+    shuffle.shuffle(shuffled)
+    parts = books(shuffled[:cut])
+    parts.merge(books(shuffled[cut:]))
+
+    assert found(parts) == whole
+
+
+@given(ANY_RECORDS)
+def test_no_connection_speaks_for_two_findings(records: list[ConnectionRecord]) -> None:
+    made = books(records)
+
+    counted = sum(finding.count for finding in found(made))
+
+    assert counted <= len(records)
+    for finding in found(made):
+        assert 0 < finding.share <= 1
+        assert finding.first_seen_s <= finding.last_seen_s
+        assert all(sentence.isprintable() for sentence in finding.evidence)

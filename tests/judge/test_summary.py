@@ -1,0 +1,105 @@
+"""What happened, in plain sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.judge.booked import START_S, books, broken, closed, failed, healthy, row
+from wsoak.judge.findings import find
+from wsoak.judge.summary import happened, summarise, when
+from wsoak.judge.validity import doubts
+from wsoak.ledger.books import Books
+from wsoak.ledger.histogram import Histogram
+
+ENDED: dict[str, Any] = {"started_at": START_S, "ended_at": START_S + 60.0}
+MS = 1_000_000
+
+
+def text(made: Books, header: dict[str, Any] = ENDED) -> str:
+    return "\n".join(happened(made, header))
+
+
+def test_openings_are_counted_with_their_times() -> None:
+    made = books([healthy() for _ in range(200)])
+    made.add_histogram("handshake", "dialogue", Histogram.of([2 * MS] * 190 + [8 * MS] * 10))
+
+    assert "dialogue: 200 of 200 handshakes (100 %) succeeded, p50 2 ms, p99 8 ms." in text(made)
+    assert "200 of 200 sockets (100 %) became usable." in text(made)
+
+
+def test_one_is_not_many() -> None:
+    assert "1 of 1 handshake (100 %) succeeded." in text(books([healthy()]))
+    assert "1 socket closed: 1 × 1000 by end of the run." in text(books([healthy()]))
+
+
+def test_openings_that_failed_are_named_and_those_of_the_generator_stand_apart() -> None:
+    made = books(
+        [
+            healthy(),
+            *(failed("refused", "tcp"), failed("refused", "tcp"), failed("rejected-503")),
+            *(failed("ports-exhausted", "tcp"), failed("cancelled")),
+        ]
+    )
+
+    assert "1 of 4 handshakes (25.0 %) succeeded. Not opened: 2 × refused" in text(made)
+    assert "1 handshake failed on the generator itself and counts in no rate." in text(made)
+    assert "1 handshake ended with the run while under way and counts in no rate." in text(made)
+
+
+def test_closes_are_counted_by_code_and_side() -> None:
+    made = books([closed(1008), closed(1008), broken("reset"), healthy()])
+
+    assert (
+        "4 sockets closed: 2 × 1008 by server, 1 × 1000 by end of the run and 1 × 1006 reset by network."
+        in text(made)
+    )
+
+
+def test_sockets_that_expect_nothing_have_no_usable_rate() -> None:
+    assert "usable" not in text(books([healthy(usable=None)]))
+
+
+def test_requests_are_accounted_for() -> None:
+    made = books([healthy()])
+    counters = row(requests=40_012, replies=40_000, reply_timeouts=7, reply_lost=3, late_replies=2)
+    made.add_row(START_S, "message", counters)
+    made.add_histogram("response", "message", Histogram.of([5 * MS] * 40_000))
+
+    assert (
+        "40,012 requests, 40,000 answered (99.97 %); response p50 5 ms, p99 5 ms (n 40,000); "
+        "7 timed out, 3 lost their socket first and 2 still in flight at the last record." in text(made)
+    )
+    assert "2 came after their time-out" in text(made)
+
+
+def test_many_sockets_are_summed_up_and_not_listed() -> None:
+    made = books([healthy(name=f"socket {n}") for n in range(100)])
+
+    assert "All sockets: 100 of 100 handshakes" in text(made)
+    assert "They went to 100 socket names." in text(made)
+    assert len(happened(made, ENDED)) < 10
+
+
+def test_an_empty_run_has_a_summary() -> None:
+    assert "No handshake ended." in text(Books(), {})
+
+
+def test_validity_and_findings_follow() -> None:
+    made = books([failed("refused", "tcp")])
+    findings = find(made, START_S)
+
+    lines = summarise(made, {}, findings, doubts(made, {}))
+
+    invalid = next(n for n, line in enumerate(lines) if "NOT valid" in line)
+    fault = next(n for n, line in enumerate(lines) if line.startswith("CRITICAL server-unreachable"))
+    assert invalid < fault
+    assert "Where to look:" in lines[fault]
+    assert when(findings[0]) == "at 0 s"
+
+
+def test_hostile_names_are_printable() -> None:
+    made = books([failed("refused", "tcp", name="evil\x1b[31m\nname\u202e")])
+
+    assert all(
+        line.isprintable() for line in summarise(made, ENDED, find(made, START_S), doubts(made, ENDED))
+    )

@@ -1,0 +1,285 @@
+"""Whether a run is to be believed: each doubt where it belongs, and none without ground."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.judge.booked import START_S, books, closed, failed, healthy, row
+from wsoak.judge.validity import SAMPLES_NEEDED, Doubt, doubts, is_valid
+from wsoak.ledger.books import Books
+from wsoak.ledger.histogram import Histogram
+from wsoak.ledger.outcomes import DESCRIPTORS_EXHAUSTED, PORTS_EXHAUSTED
+from wsoak.ledger.records import Gauge
+
+ENDED: dict[str, Any] = {"started_at": START_S, "ended_at": START_S + 60.0, "latency_limit_ms": 1000}
+MS = 1_000_000
+
+
+def some_books() -> Books:
+    """Books of a run to which nothing can be objected."""
+    made = books([healthy(at_s=float(n), age_s=5.0) for n in range(20)])
+    add_responses(made, 5000)
+    return made
+
+
+def add_responses(made: Books, count: int, ms: float = 10.0) -> None:
+    made.add_histogram("response", "message", Histogram.of([round(ms * MS)] * count))
+
+
+def add_gauge(
+    made: Books, name: str, values: list[float], worker: str = "0", source: str = "generator"
+) -> None:
+    for second, value in enumerate(values):
+        made.add_gauge(Gauge(START_S + float(second), worker, source, name, value))
+
+
+def found(made: Books, header: dict[str, Any] = ENDED, **options: Any) -> dict[str, Doubt]:
+    return {doubt.id: doubt for doubt in doubts(made, header, **options)}
+
+
+def test_a_good_run_raises_no_doubt() -> None:
+    assert found(some_books()) == {}
+    assert is_valid([])
+
+
+@pytest.mark.parametrize(("saturated_of_20", "doubted"), [(0, False), (2, False), (3, True), (20, True)])
+def test_a_generator_is_saturated_beyond_a_tenth_of_its_seconds(saturated_of_20: int, doubted: bool) -> None:
+    made = some_books()
+    add_gauge(made, "cpu_saturated", [1.0] * saturated_of_20 + [0.0] * (20 - saturated_of_20))
+    add_gauge(made, "cpu_share", [0.97])
+
+    assert ("generator-saturated" in found(made)) == doubted
+    if doubted:
+        assert found(made)["generator-saturated"].invalid
+        assert "97 %" in found(made)["generator-saturated"].reason
+
+
+def test_one_saturated_worker_among_many_is_enough() -> None:
+    made = some_books()
+    for worker in "abcdefghij":
+        add_gauge(made, "cpu_saturated", [float(worker == "c")] * 20, worker)
+
+    assert "1 worker of 10; the worst, c" in found(made)["generator-saturated"].reason
+
+
+def test_the_target_s_cpu_is_not_the_generator_s() -> None:
+    made = some_books()
+    add_gauge(made, "cpu_saturated", [1.0] * 20, source="target")
+
+    assert found(made) == {}
+
+
+@pytest.mark.parametrize("kind", ["hub", "lag"])
+@pytest.mark.parametrize(
+    ("lag_ms", "limit_ms", "doubted"),
+    [(90, 1000, False), (150, 1000, True), (90, 200, True), (90, None, False)],
+)
+def test_lags_may_be_a_tenth_of_the_latency_limit(
+    kind: str, lag_ms: int, limit_ms: int | None, doubted: bool
+) -> None:
+    made = some_books()
+    made.add_histogram(kind, "any", Histogram.of([lag_ms * MS] * 100))
+
+    raised = found(made, {**ENDED, "latency_limit_ms": limit_ms})
+
+    assert set(raised) == ({f"{kind}-lag"} if doubted else set())
+    assert all(doubt.invalid for doubt in raised.values())
+
+
+def test_one_late_send_in_a_thousand_is_no_lag() -> None:
+    made = some_books()
+    made.add_histogram("lag", "any", Histogram.of([1 * MS] * 999 + [5000 * MS]))
+
+    assert found(made) == {}
+
+
+@pytest.mark.parametrize("outcome", [PORTS_EXHAUSTED, DESCRIPTORS_EXHAUSTED])
+def test_what_the_generator_lacks_makes_the_run_invalid(outcome: str) -> None:
+    made = some_books()
+    made.merge(books([failed(outcome, "tcp"), failed(outcome, "tcp")]))
+
+    raised = found(made)
+
+    assert list(raised) == [outcome]
+    assert raised[outcome].invalid
+    assert "2 connection attempts" in raised[outcome].reason
+
+
+@pytest.mark.parametrize(
+    ("users", "target", "doubted"),
+    [
+        ([1, 5, 10, 10], [10] * 4, False),
+        ([1, 5, 9, 9], [10] * 4, True),
+        ([10, 4], [10, 4], False),
+        ([], [], False),
+    ],
+)
+def test_users_must_have_reached_their_target(users: list[float], target: list[float], doubted: bool) -> None:
+    made = some_books()
+    add_gauge(made, "users", users)
+    add_gauge(made, "users_target", target)
+
+    assert ("users-below-target" in found(made)) == doubted
+
+
+def test_users_add_up_over_workers() -> None:
+    made = some_books()
+    for worker in "ab":
+        add_gauge(made, "users", [5.0], worker)
+    add_gauge(made, "users_target", [10.0], "master")
+
+    assert found(made) == {}
+
+
+def test_a_run_without_an_attempt_is_invalid() -> None:
+    assert found(Books())["no-data"].invalid
+
+
+def test_attempts_that_all_failed_are_data() -> None:
+    assert found(books([failed("refused", "tcp")])) == {}
+
+
+def test_a_cut_run_says_how_many_sockets_were_open_and_until_when() -> None:
+    made = some_books()
+    made.add_row(START_S + 42, "dialogue", row(opened=7))
+
+    doubt = found(made, {"started_at": START_S})["cut"]
+
+    assert doubt.invalid
+    assert "7 sockets were open at the cut" in doubt.reason
+    assert "42 s after the start" in doubt.reason
+
+
+def test_a_run_cut_before_its_first_second_is_both_cut_and_empty() -> None:
+    assert list(found(Books(), {})) == ["cut", "no-data"]
+
+
+def test_a_run_under_way_is_neither_cut_nor_short_of_users() -> None:
+    made = Books()
+    add_gauge(made, "users", [1.0])
+    add_gauge(made, "users_target", [100.0])
+
+    assert found(made, {"started_at": START_S}, under_way=True) == {}
+
+
+def test_damaged_lines_make_an_ended_run_invalid() -> None:
+    raised = found(some_books(), damaged={"connections.csv": 3})
+
+    assert raised["damaged"].invalid
+    assert "3 lines of connections.csv" in raised["damaged"].reason
+
+
+def test_one_unfinished_line_is_what_a_cut_leaves() -> None:
+    raised = found(some_books(), {"started_at": START_S}, damaged={"connections.csv": 1})
+
+    assert list(raised) == ["cut"]
+
+
+@pytest.mark.parametrize("count", [1, 58, 59, 298, 299, 2994, 2995])
+def test_few_samples_are_a_remark_that_names_the_percentiles(count: int) -> None:
+    made = books([healthy()])
+    add_responses(made, count)
+    short = [f"p{percent:g}" for percent, needed in SAMPLES_NEEDED.items() if count < needed]
+
+    raised = found(made)
+
+    assert ("few-samples" in raised) == bool(short)
+    assert is_valid(raised.values())
+    assert all(name in raised["few-samples"].reason for name in short)
+
+
+@pytest.mark.parametrize(("percent", "needed"), SAMPLES_NEEDED.items())
+def test_samples_needed_are_the_least_that_bound_a_percentile(percent: float, needed: int) -> None:
+    assert (percent / 100) ** needed <= 0.05 < (percent / 100) ** (needed - 1)
+
+
+# ------------------------------------------------------------------------------------------ Little's law
+
+
+def soak(gauge_factor: float, *, seconds: int = 200, sockets: int = 40, age_s: float = 50.0) -> Books:
+    """Sockets that come and go evenly, with a gauge that reads the true number times ``gauge_factor``."""
+    records = [
+        closed(1000, at_s=(seconds - age_s) * n / (sockets * 4), age_s=age_s) for n in range(sockets * 4)
+    ]
+    made = books(records)
+    add_responses(made, 5000)
+    made.add_row(START_S, "dialogue", row())
+    made.add_row(START_S + seconds - 1, "dialogue", row())
+    for second in range(seconds):
+        at_s = START_S + second + 0.999
+        held = sum(record.started_at <= at_s < record.ended_at for record in records)
+        made.add_gauge(Gauge(at_s, "0", "generator", "open_sockets", held * gauge_factor))
+    return made
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.85, 1.2, 2.0])
+def test_open_sockets_that_contradict_little_s_law_are_doubted(factor: float) -> None:
+    raised = found(soak(factor))
+
+    assert list(raised) == ["littles-law-sockets"]
+    assert not raised["littles-law-sockets"].invalid
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        soak(1.0),
+        soak(1.0, age_s=200.0, sockets=30),
+        soak(1.0, age_s=2.0, sockets=700),
+        soak(2.0, seconds=20, age_s=5.0),
+        soak(2.0, sockets=3),
+        some_books(),
+    ],
+    ids=["steady", "for the whole run", "short-lived", "a short run", "few sockets", "no gauge"],
+)
+def test_open_sockets_that_obey_little_s_law_or_cannot_tell_are_not_doubted(made: Books) -> None:
+    assert found(made) == {}
+
+
+def test_sockets_that_never_ended_leave_little_s_law_unapplied() -> None:
+    made = soak(2.0)
+    made.add_row(START_S, "dialogue", row(opened=1))
+
+    assert found(made) == {}
+
+
+def talk(in_flight: float, *, lost: int = 0, seconds: int = 100) -> Books:
+    """1,000 requests a second of 50 ms each: 50 in flight."""
+    made = books([healthy()])
+    add_responses(made, 5000)
+    requests = 1000 * seconds
+    made.add_row(START_S, "message", row(requests=requests, replies=requests - lost, reply_timeouts=lost))
+    made.add_row(START_S + seconds - 1, "message", row())
+    made.add_histogram("service", "message", Histogram.of([50 * MS] * (requests - lost)))
+    for second in range(seconds):
+        made.add_gauge(Gauge(START_S + float(second), "0", "generator", "in_flight", in_flight))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "doubted"),
+    [
+        (talk(50.0), False),
+        (talk(52.0), False),
+        (talk(60.0), True),
+        (talk(40.0), True),
+        (talk(60.0, lost=5000), False),
+        (talk(60.0, seconds=20), False),
+    ],
+    ids=["equal", "within 5 %", "too many", "too few", "lost replies have no service time", "short"],
+)
+def test_requests_in_flight_are_held_against_little_s_law(made: Books, doubted: bool) -> None:
+    assert list(found(made)) == (["littles-law-requests"] if doubted else [])
+
+
+def test_what_makes_a_run_invalid_comes_first() -> None:
+    made = books([healthy(), failed(PORTS_EXHAUSTED, "tcp")])
+    add_responses(made, 10)
+
+    raised = doubts(made, ENDED)
+
+    assert [doubt.invalid for doubt in raised] == [True, False]
+    assert not is_valid(raised)
+    assert raised[0].to_json()["id"] == PORTS_EXHAUSTED

@@ -1,0 +1,191 @@
+"""The histogram against HdrHistogram itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hdrh.histogram import HdrHistogram
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.ledger.samples import DURATIONS_NS
+from wsoak.ledger.histogram import (
+    BUCKETS,
+    HIGHEST_EQUIVALENT,
+    HIGHEST_NS,
+    LOWEST_NS,
+    MIDDLE,
+    SIGNIFICANT_DIGITS,
+    Histogram,
+    bucket_of,
+)
+
+IN_RANGE = st.integers(LOWEST_NS, HIGHEST_NS) | st.integers(LOWEST_NS, 5_000_000)
+PERCENTS = [0.1, 1, 10, 25, 50, 75, 90, 95, 99, 99.9, 99.99, 100]
+S = 1_000_000_000
+
+
+def hdr_of(values_ns: list[int]) -> HdrHistogram:
+    hdr = HdrHistogram(LOWEST_NS, HIGHEST_NS, SIGNIFICANT_DIGITS)
+    for value in values_ns:
+        assert hdr.record_value(value)
+    return hdr
+
+
+@given(st.lists(IN_RANGE, min_size=1, max_size=200))
+def test_bucket_indexes_are_those_of_hdrhistogram(values_ns: list[int]) -> None:
+    hdr = HdrHistogram(LOWEST_NS, HIGHEST_NS, SIGNIFICANT_DIGITS)
+    expected = [hdr.get_counts_array_index(value) for value in values_ns]
+    assert bucket_of(np.array(values_ns, dtype=np.int64)).tolist() == expected
+
+
+def test_bucket_bounds_are_those_of_hdrhistogram_for_every_bucket() -> None:
+    hdr = HdrHistogram(LOWEST_NS, HIGHEST_NS, SIGNIFICANT_DIGITS)
+    lows = [hdr.get_value_from_index(index) for index in range(BUCKETS)]
+    highs = [hdr.get_highest_equivalent_value(low) for low in lows]
+    assert HIGHEST_EQUIVALENT.tolist() == highs
+    assert MIDDLE.tolist() == [(low + high + 1) // 2 for low, high in zip(lows, highs, strict=True)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(IN_RANGE, min_size=1, max_size=150))
+def test_percentiles_are_those_of_hdrhistogram(values_ns: list[int]) -> None:
+    expected = hdr_of(values_ns).get_percentile_to_value_dict(PERCENTS)
+    assert Histogram.of(values_ns).percentiles_ns(PERCENTS) == [expected[percent] for percent in PERCENTS]
+
+
+@given(st.lists(IN_RANGE, min_size=1, max_size=150))
+def test_extremes_and_mean_hold_to_three_significant_digits(values_ns: list[int]) -> None:
+    histogram = Histogram.of(values_ns)
+    tolerance: dict[str, Any] = {"rel": 1e-3, "abs": 512}
+    assert histogram.total == len(values_ns)
+    assert histogram.min_ns == pytest.approx(min(values_ns), **tolerance)
+    assert histogram.max_ns == pytest.approx(max(values_ns), **tolerance)
+    assert histogram.mean_ns == pytest.approx(sum(values_ns) / len(values_ns), **tolerance)
+
+
+def test_an_empty_histogram_has_no_figures() -> None:
+    empty = Histogram()
+    assert (empty.total, empty.min_ns, empty.max_ns, empty.mean_ns) == (0, None, None, None)
+    assert empty.percentiles_ns([50, 99]) == [None, None]
+    assert empty.count_within(S) == 0
+    assert not empty.saturated_at(99)
+
+
+@given(st.lists(st.lists(DURATIONS_NS, max_size=100), max_size=5))
+def test_merging_equals_recording_the_concatenation(batches: list[list[int]]) -> None:
+    merged = Histogram()
+    for batch in batches:
+        merged.add(Histogram.of(batch))
+    assert merged == Histogram.of([value for batch in batches for value in batch])
+
+
+@given(st.lists(DURATIONS_NS, max_size=200), st.integers(0, 200))
+def test_recording_in_batches_of_any_size_is_recording_at_once(values_ns: list[int], cut: int) -> None:
+    histogram = Histogram.of(values_ns[:cut])
+    histogram.record(np.array(values_ns[cut:], dtype=np.int64))
+    assert histogram == Histogram.of(values_ns)
+
+
+@given(st.lists(DURATIONS_NS, max_size=200))
+def test_decoding_gives_back_what_was_encoded(values_ns: list[int]) -> None:
+    histogram = Histogram.of(values_ns)
+    assert Histogram.decode(histogram.encode(), histogram.under, histogram.over) == histogram
+    assert Histogram.decode(histogram.encode().decode(), histogram.under, histogram.over) == histogram
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(IN_RANGE, max_size=100))
+def test_hdrhistogram_reads_what_was_encoded(values_ns: list[int]) -> None:
+    hdr = HdrHistogram.decode(Histogram.of(values_ns).encode())
+    expected = hdr_of(values_ns)
+    assert hdr.get_total_count() == len(values_ns)
+    assert hdr.equals(expected)
+    assert hdr.get_max_value() == expected.get_max_value()
+
+
+def test_encoding_a_small_histogram_after_a_large_one_leaves_no_trace_of_it() -> None:
+    Histogram.of([LOWEST_NS, HIGHEST_NS]).encode()
+    small = Histogram.of([5_000])
+    assert Histogram.decode(small.encode()) == small
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not base64 at all!",
+        "AAAA",
+        "HISTFAAAAA==",
+        "\u4f60",
+        Histogram.of([5_000]).encode().decode()[:-8],
+        HdrHistogram(1, 1000, 2).encode().decode(),
+        HdrHistogram(LOWEST_NS, 3600 * S, 3).encode().decode(),
+    ],
+)
+def test_a_text_that_is_no_such_histogram_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="HdrHistogram"):
+        Histogram.decode(text)
+
+
+@pytest.mark.parametrize(
+    ("value_ns", "under", "over", "bucket_value_ns"),
+    [
+        (-(2**63), 1, 0, LOWEST_NS),
+        (-1, 1, 0, LOWEST_NS),
+        (0, 1, 0, LOWEST_NS),
+        (LOWEST_NS - 1, 1, 0, LOWEST_NS),
+        (LOWEST_NS, 0, 0, LOWEST_NS),
+        (HIGHEST_NS, 0, 0, HIGHEST_NS),
+        (HIGHEST_NS + 1, 0, 1, HIGHEST_NS),
+        (2**63 - 1, 0, 1, HIGHEST_NS),
+    ],
+)
+def test_values_outside_the_range_are_counted_and_clamped(
+    value_ns: int, under: int, over: int, bucket_value_ns: int
+) -> None:
+    histogram = Histogram.of([value_ns])
+    assert (histogram.total, histogram.under, histogram.over) == (1, under, over)
+    assert np.array_equal(histogram.counts, Histogram.of([bucket_value_ns]).counts)
+
+
+@pytest.mark.parametrize(
+    ("within", "beyond", "percent", "saturated"),
+    [
+        (100, 0, 100, False),
+        (99, 1, 100, True),
+        (99, 1, 99, False),
+        (98, 2, 99, True),
+        (98, 2, 98, False),
+        (0, 1, 1, True),
+    ],
+)
+def test_a_percentile_among_values_above_the_range_is_called_saturated(
+    within: int, beyond: int, percent: float, saturated: bool
+) -> None:
+    histogram = Histogram.of([S] * within + [61 * S] * beyond)
+    assert histogram.saturated_at(percent) is saturated
+
+
+def test_a_percentile_beyond_100_is_the_greatest_value() -> None:
+    histogram = Histogram.of([S, 2 * S])
+    assert histogram.percentile_ns(120) == histogram.percentile_ns(100)
+
+
+@given(st.lists(DURATIONS_NS, max_size=100), st.integers(LOWEST_NS, 2 * HIGHEST_NS))
+def test_count_within_is_exact_to_the_resolution(values_ns: list[int], limit_ns: int) -> None:
+    last = bucket_of(np.array([min(limit_ns, HIGHEST_NS)], dtype=np.int64))[0]
+    bound = int(HIGHEST_EQUIVALENT[last])
+    expected = sum(value <= min(bound, HIGHEST_NS) for value in values_ns)
+    assert Histogram.of(values_ns).count_within(limit_ns) == expected
+
+
+@pytest.mark.parametrize("limit_ns", [HIGHEST_NS, HIGHEST_NS + 1, 10 * HIGHEST_NS])
+def test_values_above_the_range_are_within_no_limit(limit_ns: int) -> None:
+    assert Histogram.of([S, HIGHEST_NS + 1, 90 * S]).count_within(limit_ns) == 1
+
+
+def test_nothing_is_within_a_limit_below_the_range() -> None:
+    assert Histogram.of([0, 500, LOWEST_NS]).count_within(LOWEST_NS - 1) == 0

@@ -1,0 +1,40 @@
+"""Locust first: it monkey-patches, and the wire must work in the process that it makes."""
+
+from __future__ import annotations
+
+import locust  # noqa: F401, I001 - before everything else
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.wire.harness import OPENERS, Certificates, OpenerOf
+
+
+@pytest.fixture(params=OPENERS, ids=str)
+def opener(request: pytest.FixtureRequest) -> OpenerOf:
+    """Each of the two clients."""
+    found: OpenerOf = OPENERS[request.param]
+    return found
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certificates]:
+    """A certificate authority of the test's own, and a certificate of it for localhost and 127.0.0.1."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("certificates")
+    names = folder / "names"
+    names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    for arguments in (
+        ["req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test", "-days", "2"],
+        ["req", *new_key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost"],
+        ["x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
+        + ["-out", "server.pem", "-days", "2", "-extfile", str(names)],
+    ):
+        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
+    yield Certificates(*(Path(folder / name) for name in ("ca.pem", "server.pem", "server.key")))

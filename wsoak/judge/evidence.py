@@ -1,0 +1,341 @@
+"""Evidence: the sentences with figures that a finding carries.
+
+Each detail is a function of a case and the books that gives a sentence, or ``None`` where it has nothing to
+say. What a server sent is quoted and made safe.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from wsoak.judge.rules import Basis, Rule
+from wsoak.judge.terminal import quoted, safe
+from wsoak.judge.words import counted, duration, listed, of_all, percentile, span, were
+from wsoak.ledger.books import ACTIVE_WITHIN_S, Books, EndGroup, EndKind, ObservationSummary
+from wsoak.ledger.histogram import Histogram
+from wsoak.ledger.outcomes import OPEN, close_name, meaning
+from wsoak.ledger.timeline import value
+
+FEW_SHARE: Final = 0.01
+"""Below this share a fault is a stray one: it is said, and is a warning."""
+
+BURST_S: Final = 10.0
+"""Closes within this time come from one stop of the server."""
+
+_TCP_FAST_NS: Final = 100_000_000
+_STORM_PER_USER_S: Final = 0.5
+
+
+@dataclass(slots=True)
+class Case:
+    """All that speaks for one rule's finding on one system: the ends, and the observations.
+
+    ``total`` is how many handshakes or opened sockets there were.
+    """
+
+    rule: Rule
+    system: str
+    total: int
+    groups: list[tuple[EndKind, EndGroup]] = field(default_factory=list)
+    observed: ObservationSummary | None = None
+
+    @property
+    def id(self) -> str:
+        """The finding's id."""
+        return self.rule.id
+
+    @property
+    def count(self) -> int:
+        """How many connections ended in this way."""
+        return sum(group.count for _, group in self.groups)
+
+    @property
+    def first_s(self) -> float:
+        """Unix time of the first end or observation."""
+        times = [group.first_s for _, group in self.groups]
+        return min([*times, self.observed.first_s] if self.observed else times)
+
+    @property
+    def last_s(self) -> float:
+        """Unix time of the last end or observation."""
+        times = [group.last_s for _, group in self.groups]
+        return max([*times, self.observed.last_s] if self.observed else times)
+
+
+Detail = Callable[[Case, Books], str | None]
+
+
+def sentences(case: Case, books: Books) -> tuple[str, ...]:
+    """The evidence for a case: what was seen, then each detail that has something to say."""
+    return tuple(
+        sentence for detail in _DETAILS[case.rule.basis] if (sentence := detail(case, books)) is not None
+    ) + _observed(case)
+
+
+def observed_sentences(summary: ObservationSummary, seen: str) -> tuple[str, ...]:
+    """The evidence of observations alone."""
+    looked_at = (
+        f"{summary.count:,} of {summary.of:,}" if summary.of >= summary.count else f"{summary.count:,}"
+    )
+    return (f"{looked_at} looked at: {seen}.", *_texts("The check says", summary.texts.texts))
+
+
+# ------------------------------------------------------------------------------------------------ details
+
+
+def _seen(case: Case, _books: Books) -> str | None:
+    noun = "handshake" if case.rule.basis == "opening" else "opened socket"
+    text = f"{of_all(case.count, case.total, noun)} {case.rule.seen}"
+    return f"{text}: {_ways(case)}."
+
+
+def _ways(case: Case) -> str:
+    ways: Counter[str] = Counter()
+    for kind, group in case.groups:
+        ways[_way(kind)] += group.count
+    if len(ways) == 1:
+        return next(iter(ways))
+    return listed(f"{count:,} × {way}" for way, count in ways.most_common())
+
+
+def _way(kind: EndKind) -> str:
+    if kind.outcome != OPEN:
+        return f"{kind.outcome} ({meaning(kind.outcome).text})"
+    if kind.code is None:
+        return "an unknown close"
+    way = f"close {kind.code} ({close_name(kind.code)})"
+    if kind.detail:
+        way += f", {safe(kind.detail)}"
+    return f"{way}, by {kind.initiator}" if kind.initiator else way
+
+
+def _stray(case: Case, _books: Books) -> str | None:
+    if case.total and case.count / case.total < FEW_SHARE:
+        return "A stray fault: it was seen on less than one in a hundred."
+    return None
+
+
+def _always(case: Case, books: Books) -> str | None:
+    if books.count("opened", case.system):
+        return None
+    return f"No handshake of {safe(case.system)} succeeded in the whole run, from the first attempt on."
+
+
+def _replied(case: Case, _books: Books) -> str | None:
+    replied = sum(group.count for kind, group in case.groups if kind.replied)
+    if replied == 0:
+        return "None of them had received a message." if case.count > 1 else "It had received no message."
+    if replied < case.count:
+        return f"{replied:,} of them had received messages before."
+    return f"{'All of them' if replied > 1 else 'It'} had received messages before."
+
+
+def _paths(case: Case, _books: Books) -> str | None:
+    paths = _gathered(group.paths.texts for _, group in case.groups)
+    if case.rule.basis == "close" or not paths:
+        return None
+    return f"Path asked for: {listed(safe(path) for path in paths)}."
+
+
+def _errors(case: Case, _books: Books) -> str | None:
+    told = _ways(case)
+    errors = [error for error in _gathered(g.errors.texts for _, g in case.groups) if error not in told]
+    return f"What failed: {'; '.join(safe(error) for error in errors)}." if errors else None
+
+
+def _bodies(case: Case, _books: Books) -> str | None:
+    return _quote("The answer's body", _gathered(group.bodies.texts for _, group in case.groups))
+
+
+def _reasons(case: Case, _books: Books) -> str | None:
+    return _quote("The close frame's reason", _gathered(group.reasons.texts for _, group in case.groups))
+
+
+def _server_errors(case: Case, _books: Books) -> str | None:
+    texts = _gathered(group.server_errors.texts for _, group in case.groups)
+    return _quote("The server's error message before the close", texts)
+
+
+def _tcp(case: Case, books: Books) -> str | None:
+    if case.id not in ("upgrade-crash", "upgrade-slow", "upgrade-reset"):
+        return None
+    tcp = books.histogram("tcp", case.system)
+    p99_ns = tcp.percentile_ns(99)
+    if p99_ns is None:
+        return None
+    verdict = (
+        "the fault is behind it, in the server's handler or a proxy"
+        if p99_ns < _TCP_FAST_NS
+        else "the network or the accept queue is slow as well"
+    )
+    return f"TCP connected in {duration(p99_ns)} (p99 of {tcp.total:,}): {verdict}."
+
+
+def _concurrency(case: Case, books: Books) -> str | None:
+    if case.id != "upgrade-slow" or books.first_s is None:
+        return None
+    if books.horizon_s is not None and min(books.seconds) > books.first_s:
+        return None
+    open_then = sum(
+        value(row, "opened") - value(row, "closed")
+        for second, rows in books.seconds.items()
+        if second <= case.first_s
+        for name, row in rows.items()
+        if name == case.system
+    )
+    return (
+        f"The first one began while {counted(max(0, int(open_then)), 'socket')} {were(int(open_then))} open."
+    )
+
+
+def _attempt_rate(case: Case, books: Books) -> str | None:
+    """Attempts a second and a user: the figure of a reconnect storm."""
+    if case.id not in ("route-not-found", "route-doubled", "upgrade-refused", "server-unreachable"):
+        return None
+    again = sum(group.count for kind, group in case.groups if kind.reconnect)
+    seconds = case.last_s - case.first_s
+    if not again or seconds < 1:
+        return None
+    rate = case.count / seconds
+    users = users_of(books)
+    a_user = f", {rate / users:.2g} a user" if users else ""
+    storm = (
+        " That is a storm: the client does not wait." if users and rate / users > _STORM_PER_USER_S else ""
+    )
+    return f"{counted(again, 'attempt')} {were(again)} retries: {rate:.3g} attempts a second{a_user}.{storm}"
+
+
+def _ages(case: Case, _books: Books) -> str | None:
+    least = min(group.age_min_s for _, group in case.groups) if case.groups else float("inf")
+    greatest = max(group.age_max_s for _, group in case.groups) if case.groups else float("-inf")
+    if least > greatest:
+        return None
+    mean = sum(group.age_sum_ms for _, group in case.groups) / 1000 / case.count
+    if case.count == 1:
+        return f"Its age was {_age(mean)}."
+    if _age(least) == _age(greatest):
+        return f"Each ended at an age of {_age(mean)}."
+    return f"Ages at the end: {_age(least)} to {_age(greatest)}, mean {_age(mean)}."
+
+
+def _silences(case: Case, _books: Books) -> str | None:
+    if case.id not in ("idle-timeout", "peer-silent"):
+        return None
+    least = min(group.idle_min_s for _, group in case.groups)
+    greatest = max(group.idle_max_s for _, group in case.groups)
+    if least > greatest:
+        return None
+    between = _age(least) if _age(least) == _age(greatest) else f"{_age(least)} to {_age(greatest)}"
+    return f"The last bytes had come {between} before."
+
+
+def _burst(case: Case, _books: Books) -> str | None:
+    if case.id != "server-restart" or case.count == 1:
+        return None
+    took_s = case.last_s - case.first_s
+    if took_s <= BURST_S:
+        return f"All within {_age(took_s)}: one stop of the server."
+    return f"Over {_age(took_s)}, not in one burst: several stops, or a server that ends sockets one by one."
+
+
+def _activity(case: Case, _books: Books) -> str | None:
+    if case.id not in ("server-crash", "connection-reset"):
+        return None
+    active = sum(group.active for _, group in case.groups)
+    within = duration(ACTIVE_WITHIN_S * 1e9)
+    return f"The server had written within {within} before the end on {active:,} of {case.count:,}."
+
+
+def _states(case: Case, _books: Books) -> str | None:
+    states: Counter[str] = Counter()
+    for kind, group in case.groups:
+        if kind.state:
+            states[kind.state] += group.count
+    if not states:
+        return None
+    return f"What they were doing: {listed(f'{safe(s)} ({n:,})' for s, n in states.most_common(5))}."
+
+
+def _sends_on_closed(case: Case, books: Books) -> str | None:
+    sends = books.count("send_on_closed", case.system)
+    if not sends or case.id not in ("closed-no-status", "connection-reset", "server-crash"):
+        return None
+    return f"{counted(sends, 'send')} {were(sends)} tried on a socket that had closed."
+
+
+_DETAILS: Final[Mapping[Basis, Sequence[Detail]]] = MappingProxyType(
+    {
+        "opening": (
+            _seen,
+            _stray,
+            _always,
+            _paths,
+            _errors,
+            _bodies,
+            _tcp,
+            _concurrency,
+            _attempt_rate,
+        ),
+        "close": (
+            _seen,
+            _stray,
+            _server_errors,
+            _reasons,
+            _replied,
+            _ages,
+            _silences,
+            _burst,
+            _activity,
+            _states,
+            _sends_on_closed,
+        ),
+    }
+)
+
+
+def _observed(case: Case) -> tuple[str, ...]:
+    return tuple(_texts("A probe says", case.observed.texts.texts)) if case.observed else ()
+
+
+# ------------------------------------------------------------------------------------------------ helpers
+
+
+def users_of(books: Books) -> int:
+    """The greatest number of users, over all workers; 0 where no gauge says."""
+    return round(
+        sum(
+            summary.greatest
+            for (_, source, name), summary in books.gauges.items()
+            if source == "generator" and name == "users"
+        )
+    )
+
+
+def handshake_histogram(books: Books, name: str | None = None) -> Histogram:
+    """The durations of successful handshakes."""
+    return books.histogram("handshake", name)
+
+
+def percentile_pair(histogram: Histogram) -> str:
+    """``p50 2.1 ms, p99 8 ms``."""
+    return f"p50 {percentile(histogram, 50)}, p99 {percentile(histogram, 99)}"
+
+
+def _age(seconds: float) -> str:
+    return duration(seconds * 1e9) if seconds < 1 else span(seconds)
+
+
+def _gathered(samples: Iterable[Sequence[str]], most: int = 3) -> list[str]:
+    return sorted({text for texts in samples for text in texts})[:most]
+
+
+def _quote(what: str, texts: Sequence[str]) -> str | None:
+    return f"{what}: {', '.join(quoted(text) for text in texts)}." if texts else None
+
+
+def _texts(what: str, texts: Sequence[str]) -> list[str]:
+    return [f"{what}: {safe(text)}" for text in texts]

@@ -1,0 +1,234 @@
+"""Findings: what went wrong in a run, told apart from the client's side alone.
+
+A finding joins all ends of one system's connections that one rule claims, with the observations of the same
+id. Pure: the same books give the same findings, in a running master and afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from wsoak.judge.evidence import FEW_SHARE, Case, observed_sentences, sentences
+from wsoak.judge.rules import (
+    AFTERMATH,
+    AFTERMATH_AFTER_S,
+    AFTERMATH_BEFORE_S,
+    OBSERVED,
+    OBSERVED_OTHERWISE,
+    ONE_A_SOCKET,
+    RULES,
+    SEVERITIES,
+    Basis,
+    Facts,
+    Rule,
+    Severity,
+    counts_against_server,
+    idle_ends,
+    is_refusal,
+    is_reset,
+    may_be_idle_end,
+)
+from wsoak.judge.terminal import safe
+from wsoak.judge.words import counted, span
+from wsoak.ledger.books import Books, EndGroup, EndKind
+from wsoak.ledger.outcomes import OPEN, rejected_status
+
+OUTAGE_SHARE: Final = 0.95
+"""A fault with this share of all handshakes or sockets, none of which worked, is an outage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that went wrong with one system.
+
+    ``system`` is the socket's name. ``share`` is ``count`` over all handshakes, opened sockets or things
+    looked at, 0 to 1. ``first_seen_s`` and ``last_seen_s`` are seconds from the run's start. ``evidence``
+    are sentences with figures, and ``hint`` says where to look; both are safe to print.
+    """
+
+    id: str
+    system: str
+    severity: Severity
+    count: int
+    share: float
+    first_seen_s: float
+    last_seen_s: float
+    evidence: tuple[str, ...]
+    hint: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as plain values for ``findings.json``."""
+        return {
+            "id": self.id,
+            "system": self.system,
+            "severity": self.severity,
+            "count": self.count,
+            "share": round(self.share, 6),
+            "first_seen_s": self.first_seen_s,
+            "last_seen_s": self.last_seen_s,
+            "evidence": list(self.evidence),
+            "hint": self.hint,
+        }
+
+
+def find(books: Books, started_at: float) -> list[Finding]:
+    """The findings of a run whose Unix start time is ``started_at``, worst first, then by count and name."""
+    observed = {key: summary for key, summary in books.observations.items() if summary.count > 0}
+    findings = []
+    for key, cases in _claimed(books).items():
+        cases[0].observed = observed.pop(key, None)
+        findings.append(_from_ends(cases, books, started_at))
+    findings += [_from_observations(books, id_, name, started_at) for id_, name in observed]
+    return sorted(_without_aftermath(sorted(findings, key=_order)), key=_order)
+
+
+# ----------------------------------------------------------------------------------------------- claiming
+
+
+def _claimed(books: Books) -> dict[tuple[str, str], list[Case]]:
+    """The cases by finding id and system: of openings, of closes, or of both, in this order."""
+    by_name: dict[str, list[tuple[EndKind, EndGroup]]] = defaultdict(list)
+    for kind, group in books.ends.items():
+        by_name[kind.name].append((kind, group))
+    cases: dict[tuple[str, str], dict[str, Case]] = defaultdict(dict)
+    for name, ends in by_name.items():
+        facts = _facts(books, name, ends)
+        for kind, group in ends:
+            rule = _rule_for(kind, group, facts)
+            if rule is None:
+                continue
+            of_id = cases[rule.id, name]
+            if rule.basis not in of_id:
+                of_id[rule.basis] = Case(rule, name, _total(books, name, ends, rule.basis))
+            of_id[rule.basis].groups.append((kind, group))
+    for of_id in cases.values():
+        for case in of_id.values():
+            case.groups.sort(key=lambda end: (-end[1].count, repr(end[0])))
+    return {
+        key: [of_id[basis] for basis in ("opening", "close") if basis in of_id]
+        for key, of_id in cases.items()
+    }
+
+
+def _rule_for(kind: EndKind, group: EndGroup, facts: Facts) -> Rule | None:
+    if not counts_against_server(kind):
+        return None
+    basis = "close" if kind.outcome == OPEN else "opening"
+    return next((rule for rule in RULES if rule.basis == basis and rule.claims(kind, group, facts)), None)
+
+
+def _facts(books: Books, name: str, ends: list[tuple[EndKind, EndGroup]]) -> Facts:
+    observed = frozenset(id_ for (id_, of), seen in books.observations.items() if of == name and seen.count)
+    refusals = [
+        kind
+        for kind, _ in ends
+        if is_refusal(kind) and not (rejected_status(kind.outcome) == 403 and _route_is_missing(observed))
+    ]
+    resets = [group for kind, group in ends if is_reset(kind) and not kind.ended_by_run]
+    return Facts(
+        observed=observed,
+        refused_later_only=bool(refusals) and all(kind.reconnect for kind in refusals),
+        resets_while_active=2 * sum(group.active for group in resets) > sum(group.count for group in resets),
+        idle_ends=idle_ends((kind, group) for kind, group in ends if may_be_idle_end(kind)),
+    )
+
+
+def _route_is_missing(observed: frozenset[str]) -> bool:
+    return bool(observed & {"route-not-found", "route-doubled"})
+
+
+def _total(books: Books, name: str, ends: list[tuple[EndKind, EndGroup]], basis: Basis) -> int:
+    """All handshakes, or all opened sockets, of this name."""
+    opened = max(
+        books.count("opened", name), sum(group.count for kind, group in ends if kind.outcome == OPEN)
+    )
+    if basis == "close":
+        return opened
+    failed = sum(group.count for kind, group in ends if kind.outcome != OPEN and counts_against_server(kind))
+    return opened + max(failed, books.count("failed", name))
+
+
+# ----------------------------------------------------------------------------------------------- findings
+
+
+def _from_ends(cases: list[Case], books: Books, started_at: float) -> Finding:
+    count = sum(case.count for case in cases)
+    # the total of openings holds the opened ones too, each of which can close but once
+    total = cases[0].total
+    severities = [_severity(case, books, case.count / case.total) for case in cases]
+    return Finding(
+        id=cases[0].id,
+        system=safe(cases[0].system),
+        severity=min(severities, key=SEVERITIES.index),
+        count=count,
+        share=count / total,
+        first_seen_s=_since(min(case.first_s for case in cases), started_at),
+        last_seen_s=_since(max(case.last_s for case in cases), started_at),
+        evidence=tuple(sentence for case in cases for sentence in sentences(case, books)),
+        hint=cases[0].rule.hint,
+    )
+
+
+def _severity(case: Case, books: Books, share: float) -> Severity:
+    worked = books.count("opened" if case.rule.basis == "opening" else "usable", case.system)
+    if share >= OUTAGE_SHARE and not worked:
+        return "critical"
+    return "warning" if share < FEW_SHARE else "error"
+
+
+def _from_observations(books: Books, id_: str, name: str, started_at: float) -> Finding:
+    summary = books.observations[id_, name]
+    rule = OBSERVED.get(id_, OBSERVED_OTHERWISE)
+    return Finding(
+        id=safe(id_),
+        system=safe(name),
+        severity=rule.severity,
+        count=summary.count,
+        share=min(1.0, summary.count / summary.of) if summary.of else 0.0,
+        first_seen_s=_since(summary.first_s, started_at),
+        last_seen_s=_since(summary.last_s, started_at),
+        evidence=observed_sentences(summary, rule.seen),
+        hint=rule.hint,
+    )
+
+
+def _without_aftermath(findings: list[Finding]) -> list[Finding]:
+    """The findings less those that another explains, which become lines of its evidence."""
+    kept = list(findings)
+    for cause in findings:
+        explained = [other for other in kept if _explains(cause, other)]
+        if explained and cause in kept:
+            kept = [other for other in kept if other not in explained and other is not cause]
+            kept.append(_with_aftermath(cause, explained))
+    return kept
+
+
+def _explains(cause: Finding, other: Finding) -> bool:
+    if other.id not in AFTERMATH.get(cause.id, ()) or other.system != cause.system:
+        return False
+    # a stray one explains nothing, and each socket that breaks must have been one that the cause met
+    if cause.severity == "warning" or (other.id in ONE_A_SOCKET and other.count > cause.count):
+        return False
+    return (
+        other.first_seen_s >= cause.first_seen_s - AFTERMATH_BEFORE_S
+        and other.last_seen_s <= cause.last_seen_s + AFTERMATH_AFTER_S
+    )
+
+
+def _with_aftermath(cause: Finding, explained: list[Finding]) -> Finding:
+    lines = tuple(
+        f"With it, {span(other.first_seen_s)} to {span(other.last_seen_s)} after the start: "
+        f"{counted(other.count, 'connection')} that would read as {other.id}."
+        for other in explained
+    )
+    return replace(cause, evidence=cause.evidence + lines)
+
+
+def _order(finding: Finding) -> tuple[int, int, str, str]:
+    return SEVERITIES.index(finding.severity), -finding.count, finding.id, finding.system
+
+
+def _since(at_s: float, started_at: float) -> float:
+    return round(max(0.0, at_s - started_at), 3)

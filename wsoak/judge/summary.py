@@ -1,0 +1,213 @@
+"""Summary: what happened in a run, in plain sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from wsoak.judge.evidence import percentile_pair
+from wsoak.judge.findings import Finding
+from wsoak.judge.terminal import safe
+from wsoak.judge.validity import Doubt, is_valid
+from wsoak.judge.words import counted, listed, of_all, percent, span, were
+from wsoak.ledger.books import Books
+from wsoak.ledger.outcomes import OPEN
+
+NAMES_SHOWN: Final = 8
+"""Up to this many sockets have a sentence of their own."""
+WAYS_SHOWN: Final = 8
+
+
+def summarise(
+    books: Books, header: Mapping[str, Any], findings: Sequence[Finding], doubts: Sequence[Doubt]
+) -> list[str]:
+    """What happened, whether it is to be believed, and what went wrong; a sentence or two an entry."""
+    return [*happened(books, header), *believed(doubts), *went_wrong(findings)]
+
+
+def happened(books: Books, header: Mapping[str, Any]) -> list[str]:
+    """What happened, without a judgement."""
+    parts: tuple[Callable[[Books], Iterator[str]], ...] = (
+        _openings,
+        _closes,
+        _messages,
+        _requests,
+        _deliveries,
+        _checks,
+    )
+    return [*_took(books, header), *(sentence for part in parts for sentence in part(books))]
+
+
+def believed(doubts: Sequence[Doubt]) -> list[str]:
+    """Whether the run is to be believed, with reasons and advice."""
+    if is_valid(doubts):
+        head = ["The run is valid."]
+    else:
+        head = ["The run is NOT valid: do not conclude from its numbers."]
+    return head + [f"{doubt.reason} {doubt.advice}" for doubt in doubts]
+
+
+def went_wrong(findings: Sequence[Finding]) -> list[str]:
+    """The findings, with their evidence and hints."""
+    if not findings:
+        return ["No findings."]
+    return [counted(len(findings), "finding") + ":"] + [
+        f"{finding.severity.upper()} {finding.id} on {finding.system}, {when(finding)}. "
+        f"{' '.join(finding.evidence)} Where to look: {finding.hint}"
+        for finding in findings
+    ]
+
+
+def when(finding: Finding) -> str:
+    """``from 0.2 s to 19.8 s``, or ``at 0.2 s``, after the start."""
+    first, last = span(finding.first_seen_s), span(finding.last_seen_s)
+    return f"at {first}" if first == last else f"from {first} to {last}"
+
+
+# ---------------------------------------------------------------------------------------------- sentences
+
+
+def _took(books: Books, header: Mapping[str, Any]) -> Iterator[str]:
+    started_at, ended_at = header.get("started_at"), header.get("ended_at")
+    if isinstance(started_at, int | float) and isinstance(ended_at, int | float):
+        yield f"The run took {span(ended_at - started_at)}."
+    elif books.first_s is not None and books.last_s is not None:
+        yield f"{span(books.last_s - books.first_s + 1)} of the run are on record."
+
+
+def _openings(books: Books) -> Iterator[str]:
+    names = sorted(set(books.names_with("opened")) | set(books.names_with("failed")))
+    if not names:
+        yield "No handshake ended."
+    if len(names) > 1:
+        yield _opening(books, None)
+    if len(names) == 1 or len(names) <= NAMES_SHOWN:
+        for name in names:
+            yield _opening(books, name)
+    else:
+        yield f"They went to {counted(len(names), 'socket name')}."
+    for counter, text in (
+        ("generator_failed", "failed on the generator itself"),
+        ("cancelled", "ended with the run while under way"),
+    ):
+        if count := books.count(counter):
+            verb = "counts" if count == 1 else "count"
+            yield f"{counted(count, 'handshake')} {text} and {verb} in no rate."
+
+
+def _opening(books: Books, name: str | None) -> str:
+    opened, failed = books.count("opened", name), books.count("failed", name)
+    usable = books.count("usable", name)
+    whom = f"{safe(name, 60)}: " if name is not None else "All sockets: "
+    handshakes = books.histogram("handshake", name)
+    times = f", {percentile_pair(handshakes)}" if handshakes.total else ""
+    reasons = "" if not failed else f" Not opened: {_failures(books, name)}."
+    expected = opened - _expected_nothing(books, name)
+    first = f"{whom}{of_all(opened, opened + failed, 'handshake')} succeeded{times}.{reasons}"
+    if not opened or (not usable and not expected):
+        return first
+    known = usable + _known_unusable(books, name)
+    if not known:
+        return first
+    return f"{first} {of_all(usable, known, 'socket')} became usable."
+
+
+def _expected_nothing(books: Books, name: str | None) -> int:
+    return sum(
+        group.count
+        for kind, group in books.ends.items()
+        if kind.outcome == OPEN and kind.usable is None and name in (None, kind.name)
+    )
+
+
+def _known_unusable(books: Books, name: str | None) -> int:
+    return sum(
+        group.count
+        for kind, group in books.ends.items()
+        if kind.outcome == OPEN and kind.usable is False and name in (None, kind.name)
+    )
+
+
+def _failures(books: Books, name: str | None) -> str:
+    outcomes: Counter[str] = Counter()
+    for kind, group in books.ends.items():
+        if kind.outcome not in (OPEN, "cancelled") and name in (None, kind.name):
+            outcomes[kind.outcome] += group.count
+    return _most(outcomes) or "reasons not on record"
+
+
+def _closes(books: Books) -> Iterator[str]:
+    ways: Counter[str] = Counter()
+    for kind, group in books.ends.items():
+        if kind.outcome == OPEN:
+            detail = f" {safe(kind.detail)}" if kind.detail else ""
+            by = "end of the run" if kind.ended_by_run else kind.initiator or "nobody"
+            ways[f"{kind.code or 'no code'}{detail} by {by}"] += group.count
+    closed = sum(ways.values())
+    if closed:
+        yield f"{counted(closed, 'socket')} closed: {_most(ways)}."
+    if books.open_now > 0:
+        yield f"{counted(books.open_now, 'socket')} {were(books.open_now)} open at the last record."
+
+
+def _most(ways: Counter[str]) -> str:
+    shown = [
+        f"{count:,} × {way}" for way, count in sorted(ways.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    rest = len(shown) - WAYS_SHOWN
+    if rest > 0:
+        return ", ".join(shown[:WAYS_SHOWN]) + f" and {rest:,} more ways"
+    return listed(shown)
+
+
+def _messages(books: Books) -> Iterator[str]:
+    sent, received = books.count("sent"), books.count("received")
+    if sent or received:
+        yield f"{counted(sent, 'message')} sent, {received:,} received."
+    if tried := books.count("send_on_closed"):
+        yield f"{counted(tried, 'send')} {were(tried)} tried on a socket that had closed."
+
+
+def _requests(books: Books) -> Iterator[str]:
+    requests = books.count("requests")
+    if not requests:
+        return
+    replies = books.count("replies")
+    response = books.histogram("response")
+    times = f"; response {percentile_pair(response)} (n {response.total:,})" if response.total else ""
+    timeouts, lost = books.count("reply_timeouts"), books.count("reply_lost")
+    flying = requests - replies - timeouts - lost
+    fates = [
+        f"{timeouts:,} timed out" if timeouts else "none timed out",
+        *([f"{lost:,} lost their socket first"] if lost else []),
+        *([f"{flying:,} still in flight at the last record"] if flying > 0 else []),
+    ]
+    answered = f"{replies:,} answered ({percent(replies, requests)})"
+    yield f"{counted(requests, 'request')}, {answered}{times}; {listed(fates)}."
+    odd = [
+        f"{count:,} {text}"
+        for counter, text in (
+            ("late_replies", "came after their time-out"),
+            ("unmatched", "were waited for by nobody"),
+            ("dropped", "did not fit an inbox"),
+        )
+        if (count := books.count(counter))
+    ]
+    if odd:
+        yield f"Of the messages received, {listed(odd)}."
+
+
+def _deliveries(books: Books) -> Iterator[str]:
+    delivery = books.histogram("delivery")
+    if delivery.total:
+        yield f"Pushes were delivered in {percentile_pair(delivery)} (n {delivery.total:,})."
+
+
+def _checks(books: Books) -> Iterator[str]:
+    passed, failed = books.count("check_passed"), books.count("check_failed")
+    if not passed + failed:
+        return
+    names = books.names_with("check_failed")
+    which = f": {listed(safe(name, 60) for name in names[:WAYS_SHOWN])}" if names else ""
+    yield f"{of_all(passed, passed + failed, 'check')} passed{'; failed' + which if failed else ''}."

@@ -1,0 +1,317 @@
+"""Validity: is the run to be believed? Doubts are printed above the numbers, with what to do.
+
+A doubt that makes a run invalid says that its numbers speak of the generator, or of less than what was
+asked for; the others are remarks that bound what may be concluded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from wsoak.judge.words import counted, duration, listed, percent, span, were
+from wsoak.ledger.books import Books, GaugeSummary
+from wsoak.ledger.outcomes import (
+    DESCRIPTORS_EXHAUSTED,
+    OPEN,
+    PORTS_EXHAUSTED,
+)
+from wsoak.ledger.units import NS_PER_MS, NS_PER_S
+
+GENERATOR: Final = "generator"
+"""The source under which the generator's own gauges are recorded."""
+
+SATURATED_SHARE: Final = 0.1
+"""More than this share of a worker's seconds at 90 % of a core or more: saturated."""
+LAG_SHARE: Final = 0.1
+"""The generator's own lags may be this share of the latency limit at most."""
+LATENCY_LIMIT_MS: Final = 1000.0
+"""The latency limit where the run names none."""
+LAG_SAMPLES: Final = 20
+"""Fewer lag readings than this have no p99."""
+
+SAMPLES_NEEDED: Final[Mapping[float, int]] = MappingProxyType({95.0: 59, 99.0: 299, 99.9: 2995})
+"""Smallest samples that can bound a percentile, one-sided 95 %: the least n with q**n <= 0.05."""
+
+LITTLE_TOLERANCE: Final = 0.05
+LITTLE_SECONDS: Final = 30
+LITTLE_MEAN: Final = 20.0
+LITTLE_READS: Final = 3600.0
+"""Mean times readings: below this a gauge read once a second is too coarse to see 5 %."""
+LITTLE_EDGE_S: Final = 2.0
+"""How far the span of the readings may differ from the span of the events."""
+_MOSTLY: Final = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A reason not to believe the numbers, or not all of them; ``advice`` says what to do about it."""
+
+    id: str
+    reason: str
+    advice: str
+    invalid: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The doubt as plain values."""
+        return {"id": self.id, "reason": self.reason, "advice": self.advice, "invalid": self.invalid}
+
+
+Header = Mapping[str, Any]
+Check = Callable[[Books, Header], Iterable[Doubt]]
+
+
+def doubts(
+    books: Books,
+    header: Header,
+    *,
+    under_way: bool = False,
+    damaged: Mapping[str, int] = MappingProxyType({}),
+) -> list[Doubt]:
+    """The doubts about a run, those that make it invalid first.
+
+    ``header`` is what ``run.json`` says; ``under_way``: it still goes on, so that it is neither cut nor short
+    of users; ``damaged``: unreadable lines by file, as ``RunReader.damaged`` has them.
+    """
+    checks = [*_ALWAYS] if under_way else [_cut, _no_data, *_ALWAYS, *_AT_THE_END]
+    found = [doubt for check in checks for doubt in check(books, header)]
+    found += _damaged(damaged, cut=not under_way and header.get("ended_at") is None)
+    return sorted(found, key=lambda doubt: not doubt.invalid)
+
+
+def is_valid(found: Iterable[Doubt]) -> bool:
+    """Whether none of these doubts makes the run invalid."""
+    return not any(doubt.invalid for doubt in found)
+
+
+# ------------------------------------------------------------------------------------------------- checks
+
+
+def _cut(books: Books, header: Header) -> Iterator[Doubt]:
+    if header.get("ended_at") is not None:
+        return
+    if books.last_s is None:
+        last = "nothing was recorded before"
+    else:
+        last = f"the last second on record is {_clock(books.last_s)}{_after_start(books.last_s, header)}"
+    sockets = max(0, books.open_now)
+    yield Doubt(
+        "cut",
+        f"The run was cut: it never said that it ended; {last}, and "
+        f"{counted(sockets, 'socket')} {were(sockets)} open at the cut.",
+        "Repeat the run; look for who killed it (`dmesg | grep -i oom`, the job's time limit).",
+        invalid=True,
+    )
+
+
+def _no_data(books: Books, _header: Header) -> Iterator[Doubt]:
+    if not books.count("opened") + books.count("failed"):
+        yield Doubt(
+            "no-data",
+            "No connection was tried: there is nothing to judge.",
+            "Look at the generator's log for an exception before the first connect.",
+            invalid=True,
+        )
+
+
+def _cpu(books: Books, _header: Header) -> Iterator[Doubt]:
+    saturated = _by_worker(books, "cpu_saturated")
+    shares = _by_worker(books, "cpu_share")
+    over = {
+        worker: share
+        for worker, summary in saturated.items()
+        if (share := summary.mean) > SATURATED_SHARE and summary.count
+    }
+    if not over:
+        return
+    worst = max(over, key=lambda worker: over[worker])
+    top = f", and at {100 * shares[worst].greatest:.0f} % at most" if worst in shares else ""
+    yield Doubt(
+        "generator-saturated",
+        f"The generator was saturated: {counted(len(over), 'worker')} of {len(saturated):,}; the worst, "
+        f"{worst}, was at 90 % of a core or more for {percent(over[worst], 1)} of its seconds{top}. "
+        "Its latencies are partly its own.",
+        "Spread the load over more processes or machines (--processes, --worker), or ask for less of it.",
+        invalid=True,
+    )
+
+
+def _lags(books: Books, header: Header) -> Iterator[Doubt]:
+    limit_ms = float(header.get("latency_limit_ms") or LATENCY_LIMIT_MS)
+    allowed_ns = LAG_SHARE * limit_ms * NS_PER_MS
+    for kind, what in (("hub", "event loop"), ("lag", "sends")):
+        histogram = books.histogram(kind)
+        p99_ns = histogram.percentile_ns(99)
+        if p99_ns is None or histogram.total < LAG_SAMPLES or p99_ns <= allowed_ns:
+            continue
+        yield Doubt(
+            f"{kind}-lag",
+            f"The generator's {what} ran late: p99 {duration(p99_ns)} over {histogram.total:,} readings, "
+            f"where a tenth of the latency limit ({duration(allowed_ns)}) is allowed.",
+            "Spread the load over more processes, look for blocking calls in the scenario, or leave the "
+            "machine to the generator alone.",
+            invalid=True,
+        )
+
+
+_EXHAUSTED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        PORTS_EXHAUSTED: (
+            "found no free local port",
+            "Use more source addresses (--source-ips), or widen net.ipv4.ip_local_port_range.",
+        ),
+        DESCRIPTORS_EXHAUSTED: (
+            "found no free file descriptor",
+            "Raise the limit (`ulimit -n`) before the run, or use more processes.",
+        ),
+    }
+)
+
+
+def _exhausted(books: Books, _header: Header) -> Iterator[Doubt]:
+    told = 0
+    for outcome, (what, advice) in _EXHAUSTED.items():
+        count = sum(group.count for kind, group in books.ends.items() if kind.outcome == outcome)
+        told += count
+        if count:
+            reason = f"{counted(count, 'connection attempt')} {what} on the generator."
+            yield Doubt(outcome, f"{reason} The server is not to blame for it.", advice, invalid=True)
+    if untold := books.count("generator_failed") - told:
+        yield Doubt(
+            "generator-failed",
+            f"{counted(untold, 'connection attempt')} failed for want of something on the generator.",
+            "Look at its descriptors (`ulimit -n`) and local ports.",
+            invalid=True,
+        )
+
+
+def _users(books: Books, _header: Header) -> Iterator[Doubt]:
+    users = round(sum(summary.greatest for summary in _by_worker(books, "users").values()))
+    target = round(sum(summary.greatest for summary in _by_worker(books, "users_target").values()))
+    if users < target:
+        yield Doubt(
+            "users-below-target",
+            f"At most {counted(users, 'user')} ran, where {target:,} {were(target)} asked for.",
+            "Let the run last longer than its ramp, or look for users that failed to start.",
+            invalid=True,
+        )
+
+
+# Workers and report numbers: a check of header["workers"] against each worker's numbered deltas belongs
+# here, and then into _AT_THE_END.
+
+
+def _little_sockets(books: Books, _header: Header) -> Iterator[Doubt]:
+    """Little's law for sockets: mean number open = rate of opening × mean age.
+
+    Over a whole run that starts and ends empty, this is exact, ramps included: the time that sockets were
+    open, added up, is the area under their number. So it is not applied where some never ended.
+    """
+    seconds = _seconds(books)
+    if books.open_now or seconds < LITTLE_SECONDS:
+        return
+    mean_open = sum(summary.mean for summary in _by_worker(books, "open_sockets").values())
+    opened = books.count("opened")
+    open_s = sum(group.age_sum_ms for kind, group in books.ends.items() if kind.outcome == OPEN) / 1000
+    if not opened or not _differs(mean_open, open_s / seconds, seconds):
+        return
+    yield Doubt(
+        "littles-law-sockets",
+        f"The numbers of sockets do not add up: {mean_open:,.1f} were open on average, where "
+        f"{opened / seconds:,.2f} opened a second × {open_s / opened:,.2f} s mean age give "
+        f"{open_s / seconds:,.1f} (Little's law).",
+        "Something was counted late or not at all: look at the generator's CPU and lag, and repeat the run.",
+        invalid=False,
+    )
+
+
+def _little_requests(books: Books, _header: Header) -> Iterator[Doubt]:
+    """Little's law for requests: mean number in flight = rate of replies × mean service time."""
+    seconds = _seconds(books)
+    requests, replies = books.count("requests"), books.count("replies")
+    if seconds < LITTLE_SECONDS or replies < _MOSTLY * requests:
+        return
+    service = books.histogram("service")
+    if not service.total or service.over or abs(service.total - replies) > (1 - _MOSTLY) * replies:
+        return
+    mean_flying = sum(summary.mean for summary in _by_worker(books, "in_flight").values())
+    mean_s = (service.mean_ns or 0.0) / NS_PER_S
+    if not _differs(mean_flying, replies * mean_s / seconds, seconds):
+        return
+    yield Doubt(
+        "littles-law-requests",
+        f"The numbers of requests do not add up: {mean_flying:,.1f} were in flight on average, where "
+        f"{replies / seconds:,.1f} replies a second × {duration(mean_s * NS_PER_S)} mean service time give "
+        f"{replies * mean_s / seconds:,.1f} (Little's law).",
+        "Something was counted late or not at all: look at the generator's CPU and lag, and repeat the run.",
+        invalid=False,
+    )
+
+
+def _samples(books: Books, _header: Header) -> Iterator[Doubt]:
+    samples = books.histogram("response").total
+    short = [f"p{percent_:g}" for percent_, needed in SAMPLES_NEEDED.items() if 0 < samples < needed]
+    if not short:
+        return
+    needed = max(count for percent_, count in SAMPLES_NEEDED.items() if f"p{percent_:g}" in short)
+    yield Doubt(
+        "few-samples",
+        f"{counted(samples, 'response')} {'is' if samples == 1 else 'are'} too few to bound {listed(short)}.",
+        f"For all of them take {needed:,} or more: a longer run, or more users.",
+        invalid=False,
+    )
+
+
+def _damaged(damaged: Mapping[str, int], cut: bool) -> Iterator[Doubt]:
+    # a cut run may end each file in the middle of a line
+    lost = {name: lines for name, lines in damaged.items() if lines > (1 if cut else 0)}
+    if lost:
+        files = listed(f"{counted(lines, 'line')} of {name}" for name, lines in sorted(lost.items()))
+        yield Doubt(
+            "damaged",
+            f"Parts of the run cannot be read: {files}.",
+            "Look at whether the disk was full; what could be read is counted, the rest is missing.",
+            invalid=not cut,
+        )
+
+
+_ALWAYS: Final[tuple[Check, ...]] = (_cpu, _lags, _exhausted)
+_AT_THE_END: Final[tuple[Check, ...]] = (_users, _little_sockets, _little_requests, _samples)
+
+
+# ------------------------------------------------------------------------------------------------ helpers
+
+
+def _by_worker(books: Books, gauge: str) -> dict[str, GaugeSummary]:
+    return {
+        worker: summary
+        for (worker, source, name), summary in books.gauges.items()
+        if source == GENERATOR and name == gauge
+    }
+
+
+def _differs(mean: float, expected: float, seconds: float) -> bool:
+    """Whether a gauge's mean contradicts Little's law, where the gauge is fine enough to say so."""
+    if max(mean, expected) < LITTLE_MEAN or not mean or mean * seconds < LITTLE_READS:
+        return False
+    return abs(mean - expected) > (LITTLE_TOLERANCE + LITTLE_EDGE_S / seconds) * max(mean, expected)
+
+
+def _seconds(books: Books) -> float:
+    if books.first_s is None or books.last_s is None:
+        return 0.0
+    return books.last_s - books.first_s + 1
+
+
+def _clock(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _after_start(unix_s: float, header: Header) -> str:
+    started_at = header.get("started_at")
+    if not isinstance(started_at, int | float):
+        return ""
+    return f", {span(max(0.0, unix_s - started_at))} after the start"
