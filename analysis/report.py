@@ -106,26 +106,32 @@ def what_was_run(run: Run) -> list[tuple[str, str]]:
 
 
 def state(run: Run) -> str:
-    """How the run stands: a sentence for its top; empty where it ended as it should."""
-    if run.reader.ended:
+    """A sentence for the top of a run that still goes on; empty for one that is over."""
+    if not run.reader.under_way:
         return ""
     sockets = counted(max(0, run.books.open_now), "socket")
-    if run.reader.under_way:
-        return f"The run is still under way: this is what is on record so far, with {sockets} open."
-    return f"The run was cut: it never came to its end. {sockets[0].upper()}{sockets[1:]} open at the cut."
+    return f"The run is still under way: this is what is on record so far, with {sockets} open."
 
 
-def _embedded(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+def _embedded(path: Path) -> Markup:
+    return Markup("data:image/png;base64,") + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
 def environment() -> jinja2.Environment:
     """The templates. Everything is escaped, as everything may hold a server's text."""
     made = jinja2.Environment(
-        loader=jinja2.PackageLoader("analysis"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("analysis"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_printable,
     )
     made.filters["code"] = _code
     return made
+
+
+def _printable(value: Any) -> Any:
+    """What a page shows of a value: a browser, too, is turned about by bidirectional overrides."""
+    return safe(value, len(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _code(text: str) -> Markup:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -35,6 +37,8 @@ SERIES: Final = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: Final = ("-", "--", "-.", ":")
 HATCHES: Final = ("", "///", "\\\\\\", "...", "xxx", "+++", "---", "ooo")
+
+MARKERS_A_LINE: Final = 30
 
 WIDTH_IN: Final = 10.0
 DPI: Final = 150
@@ -113,21 +117,32 @@ def legend(axes: Axes, handles: Sequence[Any] | None = None, labels: Sequence[st
         axes.legend(**place)
 
 
-def line(axes: Axes, x: Any, y: Any, label: str, index: int, dash: str | None = None, **more: Any) -> Any:
-    """A line with markers, sparse where there are many points, so that single points still show."""
+def line(axes: Axes, values: pd.Series, label: str, index: int, dash: str | None = None, **more: Any) -> Any:
+    """A line over the series' index, with a gap where it has no value and a marker on every lone point."""
     own = look(index)
-    points = len(x)
     options = {
         "color": own.colour,
         "linestyle": dash or own.dash,
         "marker": own.marker,
         "markersize": 3.5,
-        "markevery": max(1, points // 30),
+        "markevery": _marked(values.notna().to_numpy()),
         "linewidth": 1.5,
         "label": drawable(label, 34),
         **more,
     }
-    return axes.plot(x, y, **options)[0]
+    return axes.plot(values.index, values, **options)[0]
+
+
+HOLLOW: Final[dict[str, Any]] = {"markerfacecolor": "none", "markersize": 7}
+"""The markers of a line that may lie on another: both stay to be seen."""
+
+
+def _marked(known: npt.NDArray[np.bool_]) -> list[int]:
+    """Every so many points, and those between two gaps, which no line would show."""
+    padded = np.concatenate([[False], known, [False]])
+    lone = known & ~padded[:-2] & ~padded[2:]
+    regular = np.arange(len(known)) % max(1, len(known) // MARKERS_A_LINE) == 0
+    return [int(index) for index in np.flatnonzero(known & (lone | regular))]
 
 
 def stacked(axes: Axes, frame: pd.DataFrame, width: float, colours: dict[str, str] | None = None) -> None:
@@ -200,6 +215,8 @@ def log_ticks(axis: Axis, low: float, high: float, most: int = 9) -> None:
     ticks = _within(steps, powers, low, high)
     if len(ticks) < 3:
         ticks = _within((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), powers, low, high)
+    if len(ticks) < 3:
+        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())
 

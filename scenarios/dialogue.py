@@ -95,7 +95,10 @@ class Conversation:
             return
         self.session = started.json["session_id"]
         path = f"/v1/dialogues/ws/{self.session}?token={self.user.for_sockets.value}"
-        with self.user.connect(path, name=NAME, reply_id=answered_id, slot=self.slot) as ws:
+        connection = self.user.connect(
+            path, name=NAME, reply_id=answered_id, usable_when=answered_id, slot=self.slot
+        )
+        with connection as ws:
             rate = self.user.options.message_rate
             moments = ws.paced(every(1 / rate), MESSAGES_A_SESSION) if rate else count()
             for number, intended_ns in enumerate(islice(moments, MESSAGES_A_SESSION)):

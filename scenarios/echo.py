@@ -37,7 +37,9 @@ class EchoUser(WebSocketUser):
         path = "/echo" if self.generator.embedded else ""
         sockets = self.connect_many(
             self.options.sockets_per_user,
-            lambda slot: self.connect(path, name="echo", reply_id=message_number, slot=slot),
+            lambda slot: self.connect(
+                path, name="echo", reply_id=message_number, usable_when=message_number, slot=slot
+            ),
         )
         self.gather([partial(self.talk, ws) for ws in sockets if ws.is_open])
 

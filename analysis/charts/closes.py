@@ -19,6 +19,7 @@ CLOSES_TITLE: Final = "How opened sockets ended"
 AGES_TITLE: Final = "Age of sockets at their end"
 
 AGE_BINS: Final = 40
+LEAST_AGE_S: Final = 1e-6
 
 
 def _ended(run: Run) -> tuple[pd.DataFrame, str]:
@@ -62,9 +63,10 @@ def ages_frame(run: Run) -> pd.DataFrame:
     if ended.empty:
         return nothing()
     classes = ended["code"].map(lambda code: "no code" if np.isnan(code) else close_class(int(code)))
-    least, greatest = max(1e-3, ended["age_s"].min() * 0.7), max(1e-2, ended["age_s"].max() * 1.4)
+    ages = ended["age_s"].clip(lower=LEAST_AGE_S)
+    least, greatest = ages.min() * 0.7, ages.max() * 1.4
     edges = np.geomspace(least, greatest, AGE_BINS + 1)
-    index = np.clip(np.searchsorted(edges, ended["age_s"], side="right") - 1, 0, AGE_BINS - 1)
+    index = np.clip(np.searchsorted(edges, ages, side="right") - 1, 0, AGE_BINS - 1)
     table = pd.crosstab(index, classes.to_numpy()).reindex(range(AGE_BINS), fill_value=0)
     table = table[table.sum().sort_values(ascending=False).index]
     table.index = pd.Index(edges[:-1])
@@ -89,4 +91,5 @@ def draw_ages(frame: pd.DataFrame) -> Figure:
 
 
 def _age(seconds: float, _position: int = 0) -> str:
-    return f"{seconds:,.10g} s" if seconds >= 1 else f"{seconds * 1000:,.10g} ms"
+    unit, size = next(((u, s) for u, s in (("s", 1.0), ("ms", 1e-3)) if seconds >= s * 0.999), ("µs", 1e-6))
+    return f"{seconds / size:,.6g} {unit}"

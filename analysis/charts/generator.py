@@ -44,13 +44,11 @@ def draw(frame: pd.DataFrame) -> Figure:
     lags, cpu = drawn.panels
     for index, (column, label) in enumerate((("lag", "sends late, p99"), ("hub", "event loop late, p99"))):
         if column in frame:
-            values = frame[column].dropna()
-            style.line(lags, values.index, values, label, index, "-" if index == 0 else "--")
+            style.line(lags, frame[column], label, index, "-" if index == 0 else "--")
     lags.axhline(frame.attrs["limit_ms"], color=style.BLACK, linewidth=1, linestyle=":", label="limit")
     style.milliseconds(lags)
     if "cpu" in frame:
-        values = frame["cpu"].dropna()
-        style.line(cpu, values.index, values, "CPU, busiest worker", 2)
+        style.line(cpu, frame["cpu"], "CPU, busiest worker", 2)
     cpu.axhline(90, color=style.BLACK, linewidth=1, linestyle=":", label="limit")
     cpu.set_ylim(0, 105)
     cpu.set_ylabel("% of a core")

@@ -61,13 +61,11 @@ def draw_time(frame: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(frame.columns.get_level_values(0)))
     drawn = style.canvas([3.2] if len(names) == 1 else [2.3] * len(names))
     for axes, name in zip(drawn.panels, names, strict=True):
-        for kind, dash, width in (("response", "-", 1.6), ("service", ":", 1.3)):
+        for kind, dash, more in (("response", "-", {}), ("service", ":", style.HOLLOW)):
             for index, percent in enumerate(PERCENTS):
                 column = (name, kind, f"p{percent:g}")
                 if column in frame.columns:
-                    values = frame[column].dropna()
-                    label = f"{kind} p{percent:g}"
-                    style.line(axes, values.index, values, label, index, dash, linewidth=width)
+                    style.line(axes, frame[column], f"{kind} p{percent:g}", index, dash, **more)
         style.milliseconds(axes)
         count = frame.attrs["counts"][name]
         axes.text(
@@ -113,8 +111,8 @@ def draw_spectrum(frame: pd.DataFrame) -> Figure:
     drawn = style.canvas([3.6])
     axes = drawn.panels[0]
     for index, (kind, dash) in enumerate((("response", "-"), ("service", "--"))):
-        curve = frame[frame["kind"] == kind]
-        style.line(axes, curve["rarity"], curve["ms"], f"{kind} time", index, dash, markersize=3)
+        curve = frame[frame["kind"] == kind].set_index("rarity")["ms"]
+        style.line(axes, curve, f"{kind} time", index, dash, markersize=3)
     most = frame["rarity"].max()
     axes.set_xscale("log")
     axes.set_xlim(1, most * 1.15)

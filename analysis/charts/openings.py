@@ -52,9 +52,9 @@ def draw_success(frame: pd.DataFrame) -> Figure:
     """Two rates above, the attempts that they are made of below."""
     drawn = style.canvas([2.6, 1.1])
     rates, tried = drawn.panels
-    style.line(rates, frame.index, frame["handshake"], HANDSHAKES, 0)
+    style.line(rates, frame["handshake"], HANDSHAKES, 0)
     if frame["usable"].notna().any():
-        style.line(rates, frame.index, frame["usable"], USABLE, 1, dash="--")
+        style.line(rates, frame["usable"], USABLE, 1, dash="--", **style.HOLLOW)
     rates.set_ylim(-4, 104)
     rates.set_ylabel("%")
     style.legend(rates)
@@ -120,9 +120,8 @@ def draw_phases(frame: pd.DataFrame) -> Figure:
     phases = list(dict.fromkeys(frame.columns.get_level_values(0)))
     for index, phase in enumerate(phases):
         label = "all phases" if phase == "handshake" else phase
-        for percentile, dash in (("p50", "-"), ("p99", "--")):
-            values = frame[phase, percentile].dropna()
-            style.line(axes, values.index, values, f"{label} {percentile}", index, dash)
+        style.line(axes, frame[phase, "p50"], f"{label} p50", index, "-")
+        style.line(axes, frame[phase, "p99"], f"{label} p99", index, "--", markerfacecolor="none")
     style.milliseconds(axes)
     style.legend(axes)
     style.time_axis(axes, frame)

@@ -42,14 +42,13 @@ def draw_sockets(frame: pd.DataFrame) -> Figure:
     """What is held above, what was offered so far below."""
     drawn = style.canvas([2.3, 2.0])
     held, offered = drawn.panels
-    style.line(held, frame.index, frame["open"], "open sockets", 0)
+    style.line(held, frame["open"], "open sockets", 0)
     for index, column, label in ((1, "users", "users"), (2, "target", "users asked for")):
-        values = frame[column].dropna()
-        if len(values):
-            style.line(held, values.index, values, label, index, "--" if index == 1 else ":")
+        if frame[column].notna().any():
+            style.line(held, frame[column], label, index, "--" if index == 1 else ":")
     held.set_ylabel("held")
-    style.line(offered, frame.index, frame["attempts"], "attempts so far", 3, "--")
-    style.line(offered, frame.index, frame["opened"], "opened so far", 0)
+    style.line(offered, frame["opened"], "opened so far", 0)
+    style.line(offered, frame["attempts"], "attempts so far", 3, "--", **style.HOLLOW)
     offered.set_ylabel("since the start")
     for axes in drawn.panels:
         axes.set_ylim(bottom=0)
@@ -74,10 +73,10 @@ def draw_messages(frame: pd.DataFrame) -> Figure:
     """Two rates, and that of requests without an answer where there were any."""
     drawn = style.canvas([3.0])
     axes = drawn.panels[0]
-    style.line(axes, frame.index, frame["sent"], "sent", 0)
-    style.line(axes, frame.index, frame["received"], "received", 2, "--")
+    style.line(axes, frame["sent"], "sent", 0)
+    style.line(axes, frame["received"], "received", 2, "--", **style.HOLLOW)
     if frame["missing"].any():
-        style.line(axes, frame.index, frame["missing"], "requests without an answer", 1, ":")
+        style.line(axes, frame["missing"], "requests without an answer", 1, ":")
     axes.set_ylabel("messages a second")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(style.thousands())

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.frames import load
+from analysis.report import write_report
 from tests.analysis.runs import SCENES, made
 
 
@@ -19,6 +21,21 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def of(name: str) -> Path:
         path = root / name
         return path if path.exists() else made(path, run_id=name, **SCENES[name])
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def reported(scene: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A copy of a scene's run directory with its report, drawn once; to be read only."""
+    root = tmp_path_factory.mktemp("reported")
+
+    def of(name: str) -> Path:
+        path = root / name
+        if not path.exists():
+            shutil.copytree(scene(name), path)
+            write_report(load(path))
+        return path
 
     return of
 

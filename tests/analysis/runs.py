@@ -186,8 +186,6 @@ class Stage:
 
         def fail() -> None:
             self.recorder.opening_ended(series, way.outcome)
-            if reached:
-                series.tcp_ns.append(int(tcp_ms * NS_PER_MS))
             self.recorder.connection_ended(base)
             if way.reconnect:
                 retry()

@@ -49,6 +49,7 @@ def test_a_run_of_any_length_has_few_bins_that_hold_all_of_it(tmp_path: Path, se
         delta.timeline[STARTED_AT + second, "dialogue"] = row(opened=1)
     delta.timeline[STARTED_AT + seconds - 1, "dialogue"] = row(opened=1)
     writer.append(delta)
+    writer._close_files()
 
     run = load(tmp_path / "run")
 
@@ -66,6 +67,7 @@ def test_percentiles_of_a_bin_are_those_of_all_its_durations(tmp_path: Path) -> 
         delta.latency[STARTED_AT + second, "response", f"message {second % 2}"] = Histogram.of(batch)
         delta.timeline[STARTED_AT + second, "message"] = row(replies=len(batch))
         writer.append(delta)
+    writer._close_files()
 
     run = load(tmp_path / "run")
     table = run.binned.percentiles("response", (50, 99))
@@ -85,6 +87,7 @@ def test_events_outside_the_run_s_time_are_not_lost(tmp_path: Path) -> None:
     for second in (-3, 0, 9):
         delta.timeline[STARTED_AT + second, "dialogue"] = row(opened=1)
     writer.append(delta)
+    writer._close_files()
 
     totals = load(tmp_path / "run").totals()
 
@@ -92,7 +95,7 @@ def test_events_outside_the_run_s_time_are_not_lost(tmp_path: Path) -> None:
 
 
 def test_an_empty_run_has_empty_frames_with_all_columns(tmp_path: Path) -> None:
-    RunWriter(tmp_path / "run", {})
+    RunWriter(tmp_path / "run", {})._close_files()
 
     run = load(tmp_path / "run")
 

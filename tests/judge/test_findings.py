@@ -342,6 +342,15 @@ def test_slow_upgrades_say_at_how_many_open_sockets_they_began() -> None:
     assert any("while 12 sockets were open" in text for text in finding.evidence)
 
 
+@pytest.mark.parametrize(("tcp_ms", "verdict"), [(0.3, "the fault is behind it"), (900.0, "slow as well")])
+def test_slow_or_crashed_upgrades_say_how_fast_tcp_was(tcp_ms: float, verdict: str) -> None:
+    (finding,) = found(books(times(4, failed, "rejected-500", tcp_ms=tcp_ms)))
+
+    (sentence,) = [text for text in finding.evidence if text.startswith("TCP connected")]
+    assert verdict in sentence
+    assert "n 4" in sentence
+
+
 def test_a_reset_says_what_the_socket_was_doing_and_which_sends_failed() -> None:
     made = books(times(3, broken, "reset", state="listening", idle_s=0.9))
     made.merge(_sends_on_closed(2))
@@ -357,6 +366,20 @@ def _sends_on_closed(count: int) -> Books:
     made = Books()
     made.add_row(START_S, "dialogue", row(send_on_closed=count))
     return made
+
+
+def test_one_socket_was_and_many_were() -> None:
+    (one,) = found(books([closed(1013)]))
+    (many,) = found(books(times(2, closed, 1013)))
+
+    assert one.evidence[0].startswith("1 of 1 opened socket (100 %) was closed by the server as too many")
+    assert many.evidence[0].startswith("2 of 2 opened sockets (100 %) were closed by the server as too many")
+
+
+def test_ages_below_a_millisecond_are_told() -> None:
+    (finding,) = found(books([closed(1013, age_s=0.000014), closed(1013, age_s=0.000294)]))
+
+    assert "Ages at the end: 14 µs to 294 µs." in finding.evidence
 
 
 def test_json_holds_plain_values() -> None:

@@ -21,6 +21,7 @@ from wsoak.judge.terminal import quoted, safe
         ("\u2028", "\\u2028"),
         ("\x85\x9b", "\\x85\\x9b"),
         ("\ud800", "\\ud800"),
+        ("第一\u3000第二\xa0三", "第一 第二 三"),
     ],
 )
 def test_what_cannot_be_seen_is_shown_as_an_escape(text: str, shown: str) -> None:

@@ -25,6 +25,8 @@ def some_books() -> Books:
 
 
 def add_responses(made: Books, count: int, ms: float = 10.0) -> None:
+    """Responses, and readings of a generator that was never late."""
+    made.add_histogram("hub", "0", Histogram.of([100_000] * 10_000))
     made.add_histogram("response", "message", Histogram.of([round(ms * MS)] * count))
 
 
@@ -80,7 +82,7 @@ def test_lags_may_be_a_tenth_of_the_latency_limit(
     kind: str, lag_ms: int, limit_ms: int | None, doubted: bool
 ) -> None:
     made = some_books()
-    made.add_histogram(kind, "any", Histogram.of([lag_ms * MS] * 100))
+    made.add_histogram(kind, "any", Histogram.of([lag_ms * MS] * 1000))
 
     raised = found(made, {**ENDED, "latency_limit_ms": limit_ms})
 
@@ -138,7 +140,14 @@ def test_a_run_without_an_attempt_is_invalid() -> None:
 
 
 def test_attempts_that_all_failed_are_data() -> None:
-    assert found(books([failed("refused", "tcp")])) == {}
+    assert is_valid(found(books([failed("refused", "tcp")])).values())
+
+
+def test_a_generator_that_was_not_watched_is_a_remark() -> None:
+    raised = found(books([healthy()]))
+
+    assert list(raised) == ["generator-unwatched"]
+    assert not raised["generator-unwatched"].invalid
 
 
 def test_a_cut_run_says_how_many_sockets_were_open_and_until_when() -> None:
@@ -250,7 +259,7 @@ def talk(in_flight: float, *, lost: int = 0, seconds: int = 100) -> Books:
     made = books([healthy()])
     add_responses(made, 5000)
     requests = 1000 * seconds
-    made.add_row(START_S, "message", row(requests=requests, replies=requests - lost, reply_timeouts=lost))
+    made.add_row(START_S, "message", row(requests=requests, replies=requests - lost, reply_lost=lost))
     made.add_row(START_S + seconds - 1, "message", row())
     made.add_histogram("service", "message", Histogram.of([50 * MS] * (requests - lost)))
     for second in range(seconds):

@@ -19,6 +19,7 @@ from wsoak.ledger.books import ACTIVE_WITHIN_S, Books, EndGroup, EndKind, Observ
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import OPEN, close_name, meaning
 from wsoak.ledger.timeline import value
+from wsoak.ledger.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
 FEW_SHARE: Final = 0.01
 """Below this share a fault is a stray one: it is said, and is a warning."""
@@ -27,7 +28,8 @@ BURST_S: Final = 10.0
 """Closes within this time come from one stop of the server."""
 
 _TCP_FAST_NS: Final = 100_000_000
-_STORM_PER_USER_S: Final = 0.5
+_STORM_PER_USER_S: Final = 2.0
+_MEAN_FROM_S: Final = 0.05
 
 
 @dataclass(slots=True)
@@ -89,7 +91,10 @@ def observed_sentences(summary: ObservationSummary, seen: str) -> tuple[str, ...
 
 def _seen(case: Case, _books: Books) -> str | None:
     noun = "handshake" if case.rule.basis == "opening" else "opened socket"
-    text = f"{of_all(case.count, case.total, noun)} {case.rule.seen}"
+    seen = case.rule.seen
+    if case.count == 1 and seen.startswith("were "):
+        seen = "was " + seen.removeprefix("were ")
+    text = f"{of_all(case.count, case.total, noun)} {seen}"
     return f"{text}: {_ways(case)}."
 
 
@@ -126,6 +131,8 @@ def _always(case: Case, books: Books) -> str | None:
 
 
 def _replied(case: Case, _books: Books) -> str | None:
+    if case.id == "closed-policy-denied":
+        return None  # the error message is one
     replied = sum(group.count for kind, group in case.groups if kind.replied)
     if replied == 0:
         return "None of them had received a message." if case.count > 1 else "It had received no message."
@@ -138,7 +145,9 @@ def _paths(case: Case, _books: Books) -> str | None:
     paths = _gathered(group.paths.texts for _, group in case.groups)
     if case.rule.basis == "close" or not paths:
         return None
-    return f"Path asked for: {listed(safe(path) for path in paths)}."
+    if len(paths) == 1:
+        return f"Path asked for: {safe(paths[0])}"
+    return f"Paths asked for, such as {listed(safe(path) for path in paths)}"
 
 
 def _errors(case: Case, _books: Books) -> str | None:
@@ -160,19 +169,24 @@ def _server_errors(case: Case, _books: Books) -> str | None:
     return _quote("The server's error message before the close", texts)
 
 
-def _tcp(case: Case, books: Books) -> str | None:
+def _tcp(case: Case, _books: Books) -> str | None:
+    """How fast TCP was for these very attempts: tells the network from what is behind it."""
     if case.id not in ("upgrade-crash", "upgrade-slow", "upgrade-reset"):
         return None
-    tcp = books.histogram("tcp", case.system)
-    p99_ns = tcp.percentile_ns(99)
-    if p99_ns is None:
+    connected = sum(group.tcp_count for _, group in case.groups)
+    if not connected:
         return None
+    mean_ns = sum(group.tcp_sum_us for _, group in case.groups) / connected * NS_PER_US
+    greatest_ns = max(group.tcp_max_ms for _, group in case.groups) * NS_PER_MS
     verdict = (
         "the fault is behind it, in the server's handler or a proxy"
-        if p99_ns < _TCP_FAST_NS
+        if mean_ns < _TCP_FAST_NS
         else "the network or the accept queue is slow as well"
     )
-    return f"TCP connected in {duration(p99_ns)} (p99 of {tcp.total:,}): {verdict}."
+    return (
+        f"TCP connected in {duration(mean_ns)} on average ({duration(greatest_ns)} at most, n {connected:,})"
+        f": {verdict}."
+    )
 
 
 def _concurrency(case: Case, books: Books) -> str | None:
@@ -216,10 +230,12 @@ def _ages(case: Case, _books: Books) -> str | None:
         return None
     mean = sum(group.age_sum_ms for _, group in case.groups) / 1000 / case.count
     if case.count == 1:
-        return f"Its age was {_age(mean)}."
+        return f"Its age was {_age(least)}."
     if _age(least) == _age(greatest):
-        return f"Each ended at an age of {_age(mean)}."
-    return f"Ages at the end: {_age(least)} to {_age(greatest)}, mean {_age(mean)}."
+        return f"Each ended at an age of {_age(least)}."
+    # ages add up in whole milliseconds
+    mean_too = f", mean {_age(mean)}" if greatest > _MEAN_FROM_S else ""
+    return f"Ages at the end: {_age(least)} to {_age(greatest)}{mean_too}."
 
 
 def _silences(case: Case, _books: Books) -> str | None:
@@ -246,7 +262,7 @@ def _activity(case: Case, _books: Books) -> str | None:
     if case.id not in ("server-crash", "connection-reset"):
         return None
     active = sum(group.active for _, group in case.groups)
-    within = duration(ACTIVE_WITHIN_S * 1e9)
+    within = duration(ACTIVE_WITHIN_S * NS_PER_S)
     return f"The server had written within {within} before the end on {active:,} of {case.count:,}."
 
 
@@ -326,7 +342,7 @@ def percentile_pair(histogram: Histogram) -> str:
 
 
 def _age(seconds: float) -> str:
-    return duration(seconds * 1e9) if seconds < 1 else span(seconds)
+    return duration(seconds * NS_PER_S) if seconds < 1 else span(seconds)
 
 
 def _gathered(samples: Iterable[Sequence[str]], most: int = 3) -> list[str]:

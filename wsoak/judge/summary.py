@@ -70,8 +70,11 @@ def when(finding: Finding) -> str:
 
 def _took(books: Books, header: Mapping[str, Any]) -> Iterator[str]:
     started_at, ended_at = header.get("started_at"), header.get("ended_at")
+    took_s = -1.0
     if isinstance(started_at, int | float) and isinstance(ended_at, int | float):
-        yield f"The run took {span(ended_at - started_at)}."
+        took_s = ended_at - started_at
+    if took_s >= 0:
+        yield f"The run took {span(took_s)}."
     elif books.first_s is not None and books.last_s is not None:
         yield f"{span(books.last_s - books.first_s + 1)} of the run are on record."
 

@@ -12,9 +12,6 @@ from typing import Final
 LIMIT: Final = 200
 """How many characters of a server's text are quoted."""
 
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories without a picture of their own: controls, bidirectional overrides, line separators."""
-
 
 def safe(text: str, limit: int = LIMIT) -> str:
     r"""One line of printable text: what cannot be seen becomes ``\n``, ``\x1b`` or ``\u202e``.
@@ -32,6 +29,9 @@ def quoted(text: str, limit: int = LIMIT) -> str:
 
 
 def _visible(character: str) -> str:
-    if unicodedata.category(character) not in _HIDDEN:
+    if character.isprintable():
         return character
+    # spaces of other widths, such as the one between Chinese words, hide nothing
+    if unicodedata.category(character) == "Zs":
+        return " "
     return character.encode("unicode_escape").decode("ascii")

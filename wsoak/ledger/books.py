@@ -81,6 +81,7 @@ class EndGroup:
 
     ``first_s`` and ``last_s`` are Unix seconds of the end; ``idle`` is the time between the last bytes
     received and the end; ``active`` counts the connections for which that was under ``ACTIVE_WITHIN_S``.
+    ``tcp`` is the TCP phase of those that got through it, whatever came of them.
     """
 
     count: int = 0
@@ -92,6 +93,9 @@ class EndGroup:
     idle_min_s: float = float("inf")
     idle_max_s: float = float("-inf")
     active: int = 0
+    tcp_count: int = 0
+    tcp_sum_us: int = 0
+    tcp_max_ms: float = 0.0
     errors: Samples = field(default_factory=Samples)
     bodies: Samples = field(default_factory=Samples)
     reasons: Samples = field(default_factory=Samples)
@@ -115,6 +119,10 @@ class EndGroup:
             self.idle_min_s = min(self.idle_min_s, idle_s)
             self.idle_max_s = max(self.idle_max_s, idle_s)
             self.active += idle_s < ACTIVE_WITHIN_S
+        if record.tcp_ms is not None:
+            self.tcp_count += 1
+            self.tcp_sum_us += round(record.tcp_ms * 1000)
+            self.tcp_max_ms = max(self.tcp_max_ms, record.tcp_ms)
         self.errors.add_text(record.error)
         self.bodies.add_text(record.body)
         self.reasons.add_text(record.reason)
@@ -132,6 +140,9 @@ class EndGroup:
         self.idle_min_s = min(self.idle_min_s, other.idle_min_s)
         self.idle_max_s = max(self.idle_max_s, other.idle_max_s)
         self.active += other.active
+        self.tcp_count += other.tcp_count
+        self.tcp_sum_us += other.tcp_sum_us
+        self.tcp_max_ms = max(self.tcp_max_ms, other.tcp_max_ms)
         for sort in ("errors", "bodies", "reasons", "server_errors", "paths"):
             getattr(self, sort).add(getattr(other, sort).texts)
 

@@ -1,0 +1,126 @@
+"""Two runs, or two sets of runs, side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import main
+from analysis.compare import as_json, compare, figures, side
+from tests.analysis.runs import SCENES, made
+from wsoak.ledger.rundir import UnreadableRun
+
+Scene = Callable[[str], Path]
+
+
+def rows(before: str, after: str) -> dict[str, tuple[str, str]]:
+    return {label: (one, other) for label, one, other in compare(side(before), side(after)).rows}
+
+
+def test_the_table_of_an_incident_report(scene: Scene) -> None:
+    table = rows(str(scene("route-not-found")), str(scene("healthy")))
+
+    assert table["handshake success"] == ("0 %", "100 %")
+    assert table["sockets usable"] == ("no data", "100 %")
+    assert table["reconnect attempts"] == ("3,488", "0")
+    assert table["errors a second"] == ("175.36", "0")
+    assert table["closed 1000 by run's end"] == ("0", "20")
+    before, after = table["does the function work"]
+    assert before == "no: none of the handshakes succeeded and found route-not-found"
+    assert after.startswith("yes")
+
+
+WORKS = {
+    "healthy": True,
+    "datetime-crash": False,
+    "session-denied": False,
+    "lost-history": False,
+    "route-not-found": False,
+    "refused": False,
+    "mixed": False,
+    "cut": None,
+}
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_function_works_when_every_step_does_and_no_fault_was_found(scene: Scene, name: str) -> None:
+    works, why = figures(scene(name)).works
+
+    assert works is WORKS[name]
+    assert why
+
+
+def test_of_a_set_each_figure_is_the_median_of_the_runs_with_its_range(tmp_path: Path) -> None:
+    for users in (4, 6, 20):
+        made(tmp_path / f"run-{users:02}", users=users)
+
+    table = rows(str(tmp_path / "run-*"), str(tmp_path / "run-04"))
+
+    assert table["handshakes tried"] == ("6 (4 to 20)", "4")
+    assert table["does the function work"][0] == "yes, in all 3 runs"
+
+
+def test_a_set_can_be_named_with_commas_or_as_a_glob(scene: Scene) -> None:
+    one, two = scene("healthy"), scene("refused")
+
+    assert [run.run_id for run in side(f"{one},{two}")] == ["healthy", "refused"]
+    assert len(side(str(one.parent / "*"))) >= 2
+
+
+def test_a_set_that_works_sometimes_does_not_work(scene: Scene) -> None:
+    both = f"{scene('healthy')},{scene('refused')}"
+
+    assert rows(both, both)["does the function work"][0].startswith("no: it does in 1 of 2 runs; none of the")
+
+
+def test_findings_of_each_side_are_told_with_their_hints(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(scene("session-denied")), str(scene("healthy"))]) == 0
+
+    out = capsys.readouterr().out
+    before, after = out.split("\nAFTER (")
+    assert "CRITICAL closed-policy-denied on dialogue" in before
+    assert "Where to look:" in before
+    assert "no findings" in after
+
+
+def test_an_invalid_run_is_called_so(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["compare", str(scene("cut")), str(scene("healthy"))])
+
+    out = capsys.readouterr().out
+    assert "NOT VALID (cut)" in out
+    assert "cannot be said: nothing failed" in out
+
+
+def test_json_holds_each_run_s_figures(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(scene("refused")), str(scene("healthy")), "--json"]) == 0
+
+    plain = json.loads(capsys.readouterr().out)
+    assert plain == json.loads(as_json(compare(side(str(scene("refused"))), side(str(scene("healthy"))))))
+    (before,), (after,) = plain["before"], plain["after"]
+    assert (before["works"], after["works"]) == (False, True)
+    assert (before["handshake_success"], after["handshake_success"]) == (0.0, 1.0)
+    assert before["findings"][0]["id"] == "server-unreachable"
+    assert (before["response_p50_ms"], after["response_n"]) == (None, 370)
+
+
+def test_it_writes_a_page_only_when_asked(scene: Scene, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in scene("refused").rglob("*")}
+    page = tmp_path / "page.html"
+
+    assert main(["compare", str(scene("refused")), str(scene("healthy")), "--html", str(page)]) == 0
+
+    assert {path: path.stat().st_mtime_ns for path in scene("refused").rglob("*")} == before
+    text = page.read_text()
+    assert "server-unreachable on dialogue" in text
+    assert "does the function work" in text
+
+
+@pytest.mark.parametrize("text", ["", ",", "/nowhere/*"])
+def test_a_set_that_names_no_run_is_refused(text: str) -> None:
+    with pytest.raises(UnreadableRun):
+        side(text)
