@@ -7,10 +7,12 @@ Files, in reading order:
 - ``tokens``    JWTs of several kinds;
 - ``store``     SQLite: one writer with group commit, one reader on a thread;
 - ``metrics``   counters that a harness's books can be compared with;
+- ``drops``     every socket dropped on command, the slow come-back, and the log of both;
+- ``capacity``  a queue that lets so many messages a second through, for the fault of that name;
 - ``sockets``   the WebSocket protocol class: handshake, frames, closes, transport faults;
 - ``system``    what one system brings: HTTP routes and socket routes;
 - ``echo``, ``dialogue_store``, ``dialogue``  the systems;
-- ``app``       the table of systems, ``/health``, ``/metrics`` and ``/faults``;
+- ``app``       the table of systems, ``/health``, ``/metrics``, ``/faults`` and ``/drop``;
 - ``server``    uvicorn: bind, announce, stop.
 
 Nothing here is imported by the harness, and nothing of the harness is imported here: a wrong idea of a

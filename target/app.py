@@ -6,6 +6,23 @@
 | ``GET /metrics`` | Prometheus text |
 | ``GET /faults`` | ``{"known": [...], "active": [...]}`` |
 | ``POST /faults`` | ``{"system", "fault", "on": true, "params": {...}}`` → as ``GET``; 400 with a sentence |
+| ``GET /drops`` | the latest drops, oldest first, each as ``POST /drop`` answers, by now |
+| ``POST /drop`` | ``{"how", "code", "system", "back_after_s", "accept_per_s"}`` → see below; 400 as above |
+
+``POST /drop`` ends every open socket at once, and says how they may come back. All fields are optional:
+
+| field | default | |
+|---|---|---|
+| ``how`` | ``"reset"`` | by TCP ``reset``, by ``eof``, or by a ``close`` frame with ``code`` |
+| ``code`` | 1012 | of the close frame |
+| ``system`` | null | a system's name, whose sockets alone are dropped; null: those of all |
+| ``back_after_s`` | 0 | for so many seconds every handshake is answered 503 |
+| ``accept_per_s`` | null | then so many handshakes a second are let in, the others answered 503; null: all |
+
+The limit is lifted when 95 % as many sockets as before are open again: the last few users may have given up.
+It answers with the entry of the log: these fields, ``at`` (Unix s), ``sockets`` (how many were dropped),
+``recovered_95_s`` (seconds from the drop until 95 % of that number were open; null: not yet), ``attempts``
+(handshakes asked for until then) and ``rejected`` (of those, answered with a status other than 101).
 
 Errors of HTTP routes are ``{"detail": "..."}``.
 """
@@ -19,8 +36,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from target import VERSION, dialogue, echo
+from target.drops import DropError, read_order
 from target.faults import FaultChoice, FaultError, checked_params, fault_row
-from target.httpd import json_object, utc_now
+from target.httpd import has_body, json_object, utc_now
 from target.sockets import NO_SYSTEM, SocketPlan, SocketRouter
 from target.system import Services, System
 
@@ -33,8 +51,8 @@ async def health(_request: Request) -> Response:
     return JSONResponse({"status": "healthy", "version": VERSION, "time": utc_now()})
 
 
-def own_routes(services: Services) -> list[BaseRoute]:
-    """``/health``, ``/metrics`` and ``/faults``."""
+def own_routes(services: Services, plan: SocketPlan) -> list[BaseRoute]:
+    """``/health``, ``/metrics``, ``/faults`` and ``/drops``."""
 
     async def metrics(_request: Request) -> Response:
         return Response(services.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -61,13 +79,28 @@ def own_routes(services: Services) -> list[BaseRoute]:
                 services.faults.switch_off(system, name)
         except FaultError as exc:
             raise HTTPException(400, str(exc)) from None
+        capacity = services.faults.active("server", "capacity")
+        plan.queue.switched(capacity.params if capacity else None)
         return JSONResponse(services.faults.describe())
+
+    async def drops(_request: Request) -> Response:
+        return JSONResponse(plan.drops.describe())
+
+    async def drop(request: Request) -> Response:
+        body = await json_object(request) if has_body(request) else {}
+        try:
+            order = read_order(body, [system.name for system in SYSTEMS])
+        except DropError as exc:
+            raise HTTPException(400, str(exc)) from None
+        return JSONResponse(plan.drops.drop(order).describe())
 
     return [
         Route("/health", health),
         Route("/metrics", metrics),
         Route("/faults", faults),
         Route("/faults", switch, methods=["POST"]),
+        Route("/drops", drops),
+        Route("/drop", drop, methods=["POST"]),
     ]
 
 
@@ -85,16 +118,16 @@ async def server_error(_request: Request, _exc: Exception) -> Response:
 def make_app(services: Services) -> tuple[Starlette, SocketPlan]:
     """The HTTP application and the sockets of all systems."""
     made = [system.routes(services) for system in SYSTEMS]
-    app = Starlette(
-        routes=[*own_routes(services), *(route for routes in made for route in routes.http)],
-        exception_handlers={HTTPException: http_error, 500: server_error},
-    )
     plan = SocketPlan(
         router=SocketRouter(route for routes in made for route in routes.sockets),
         faults=services.faults,
         metrics=services.metrics,
         max_message_bytes=services.options.max_message_bytes,
         compression=services.options.compression,
+    )
+    app = Starlette(
+        routes=[*own_routes(services, plan), *(route for routes in made for route in routes.http)],
+        exception_handlers={HTTPException: http_error, 500: server_error},
     )
     return app, plan
 

@@ -169,6 +169,14 @@ FAULTS: dict[str, dict[str, Fault]] = {
             {"delay_s": Number(1.0, 0, 3600, "seconds"), "share": SHARE, "only": ONLY},
             lambda params: Delay(params["delay_s"]),
         ),
+        "capacity": Fault(
+            "Messages of all systems are taken one after the other, so many a second; those that find no "
+            "room in the queue close their socket with 1013.",
+            {
+                "per_s": Number(100, 0.1, 1_000_000, "messages a second that can be answered"),
+                "queue": Number(10_000, 1, 100_000, "messages that may wait, 64 MiB at most", whole=True),
+            },
+        ),
     },
 }
 

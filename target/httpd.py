@@ -19,6 +19,11 @@ def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def has_body(request: Request) -> bool:
+    """Whether a body comes with a request (RFC 9112, Section 6.3)."""
+    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+
+
 async def json_object(request: Request) -> dict[str, Any]:
     """The body as a JSON object; raises HTTPException 400 or 413."""
     body = bytearray()

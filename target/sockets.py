@@ -38,6 +38,8 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
+from target.capacity import CapacityQueue
+from target.drops import Drops
 from target.faults import Delay, Eof, Faults, Reject, Reset, Step
 from target.metrics import Metrics, Traffic
 
@@ -176,6 +178,8 @@ class SocketPlan:
     metrics: Metrics
     max_message_bytes: int = 1 << 20
     compression: bool = False
+    drops: Drops = field(default_factory=Drops)
+    queue: CapacityQueue = field(default_factory=CapacityQueue)
 
 
 class SocketProtocol(asyncio.BufferedProtocol):
@@ -204,6 +208,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
         "_loop",
         "_out",
         "_plain",
+        "_system",
         "_tail",
         "_tasks",
         "_timer",
@@ -229,6 +234,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
             logger=logger,
         )
         self._transport: asyncio.Transport
+        self._system = NO_SYSTEM
         self._traffic: Traffic = self.plan.metrics.of(NO_SYSTEM)
         self._channel: Channel | None = None
         self._judged = False
@@ -260,6 +266,8 @@ class SocketProtocol(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent; uvicorn calls this with the request head."""
+        if self._half_closed:
+            return
         self._corked = True
         try:
             if self._channel is not None:
@@ -301,6 +309,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
             self._count_handshake("abandoned")
             return
         self._traffic.open_sockets -= 1
+        self.plan.drops.lost(self._system, self)
         self._traffic.closes[self._closure()] += 1
         with self._guarded():
             self._channel.closed()
@@ -355,6 +364,34 @@ class SocketProtocol(asyncio.BufferedProtocol):
         )
         self._transport.abort()
 
+    def end_stream(self) -> None:
+        """End our stream without a close frame, and discard what still comes until the client closes.
+
+        Unlike ``drop``, this is the end of the stream to the client whatever it has sent meanwhile: closing
+        TCP with bytes unread would send a reset.
+        """
+        self.is_open = False
+        self._half_close()
+
+    def deliver(self, payload: bytes, is_text: bool) -> None:
+        """Give a message to the application; an exception out of it closes with 1011."""
+        channel = cast(Channel, self._channel)
+        try:
+            if not is_text:
+                channel.binary(payload)
+                return
+            try:
+                text = payload.decode()
+            except UnicodeDecodeError:
+                # RFC 6455, Section 8.1.
+                self._say_last_word("Message is not UTF-8")
+                self.close(1007, "not UTF-8")
+                return
+            channel.text(text)
+        except Exception:
+            logger.exception(CRASH)
+            self.close(1011, "internal error")
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine that ends with the connection; an exception out of it closes with 1011."""
         if self._tasks is None:
@@ -400,8 +437,11 @@ class SocketProtocol(asyncio.BufferedProtocol):
         raw_path, _, query = request.path.partition("?")
         path = unquote(raw_path)
         found = self.plan.router.find(path)
-        system = found[0].system if found else NO_SYSTEM
+        self._system = system = found[0].system if found else NO_SYSTEM
         self._traffic = self.plan.metrics.of(system)
+        if not self.plan.drops.asked(system):
+            self._reject(Refusal(503, "coming back"))
+            return
         handshake = Handshake(path, query, request.headers, found[1] if found else {})
         self._step(self.plan.faults.upgrade_steps(system), request, handshake, found[0] if found else None)
 
@@ -464,6 +504,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
         self._channel = opening
         self._traffic.open_sockets += 1
         self.is_open = True
+        self.plan.drops.opened(self._system, self)
         opening.socket = self
         with self._guarded():
             opening.opened()
@@ -478,6 +519,8 @@ class SocketProtocol(asyncio.BufferedProtocol):
 
     def _answer(self, response: Response) -> None:
         self._count_handshake(f"rejected-{response.status_code}")
+        if self._judged:
+            self.plan.drops.rejected(self._system)
         self._codec.send_response(response)
         self._write_codec()
         self._end()
@@ -565,22 +608,12 @@ class SocketProtocol(asyncio.BufferedProtocol):
                 self._deliver(payload, self._fragments_are_text)
 
     def _deliver(self, payload: bytes, is_text: bool) -> None:
-        channel = cast(Channel, self._channel)
-        try:
-            if not is_text:
-                channel.binary(payload)
-                return
-            try:
-                text = payload.decode()
-            except UnicodeDecodeError:
-                # RFC 6455, Section 8.1.
-                self._say_last_word("Message is not UTF-8")
-                self.close(1007, "not UTF-8")
-                return
-            channel.text(text)
-        except Exception:
-            logger.exception(CRASH)
-            self.close(1011, "internal error")
+        capacity = self.plan.faults.active("server", "capacity")
+        if capacity is None:
+            self.deliver(payload, is_text)
+        else:
+            capacity.strikes()
+            self.plan.queue.take(self, payload, is_text, capacity.params)
 
     def _say_last_word(self, message: str) -> None:
         if not self.is_open:
@@ -648,10 +681,13 @@ class SocketProtocol(asyncio.BufferedProtocol):
         overtake the close frame.
         """
         self._plain = False
+        self.is_open = False
+        self._half_close()
+
+    def _half_close(self) -> None:
         if self._half_closed:
             return
         self._half_closed = True
-        self.is_open = False
         self._flush()
         if not self._transport.is_closing():
             self._transport.write_eof()

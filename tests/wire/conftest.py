@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import locust  # noqa: F401, I001 - before everything else
+# ruff: noqa: I001 - locust before everything else
+import locust  # noqa: F401
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wire.harness import OPENERS, Certificates, OpenerOf
+from tests.wire.harness import OPENERS, Certificates, OpenerOf, RealServer
 
 
 @pytest.fixture(params=OPENERS, ids=str)
@@ -27,14 +28,29 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certifica
     if openssl is None:
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("certificates")
-    names = folder / "names"
-    names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    signed_by_ca = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"]
     for arguments in (
         ["req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test", "-days", "2"],
         ["req", *new_key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost"],
-        ["x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
-        + ["-out", "server.pem", "-days", "2", "-extfile", str(names)],
+        ["x509", "-req", "-in", "server.csr", "-out", "server.pem", "-extfile", "names", *signed_by_ca],
     ):
         subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
     yield Certificates(*(Path(folder / name) for name in ("ca.pem", "server.pem", "server.key")))
+
+
+@pytest.fixture(scope="module")
+def real_server() -> Iterator[RealServer]:
+    """The ``websockets`` library's server."""
+    server = RealServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mortal_server() -> Iterator[RealServer]:
+    """One more of these, for a test that stops it."""
+    server = RealServer()
+    yield server
+    server.close()

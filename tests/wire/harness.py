@@ -11,11 +11,13 @@ import dataclasses
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import gevent
 from gevent import socket as cooperative
@@ -113,9 +115,10 @@ class Peer:
             b"Sec-WebSocket-Accept: " + accept_for(self.key).encode() + b"\r\n" + headers + b"\r\n"
         )
 
-    def accept(self, after: bytes = b"", headers: bytes = b"") -> None:
+    def accept(self, after: bytes = b"", headers: bytes = b"") -> Self:
         """Answer 101, and ``after`` in the same segment."""
         self.send(self.upgrade(headers) + after)
+        return self
 
     def send(self, data: bytes) -> None:
         """Send bytes."""
@@ -139,6 +142,12 @@ class Peer:
         opcode, payload = self.hear()
         assert opcode == TEXT, (opcode, payload)
         return str(payload)
+
+    def hear_then_say(self, text: str) -> None:
+        """Wait for a frame, send a text, and read to the end."""
+        self.hear()
+        self.say(text)
+        self.wait_for_end()
 
     def hear_close(self) -> CloseFrame:
         """The client's close frame; other frames before it are passed over."""
@@ -184,8 +193,15 @@ Script = Callable[[Peer], Any]
 class Listener:
     """A listening socket whose connections a script plays."""
 
-    def __init__(self, script: Script, tls: ssl.SSLContext | None = None, buffer_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        script: Script,
+        tls: ssl.SSLContext | None = None,
+        buffer_bytes: int = 0,
+        may_fail: bool = False,
+    ) -> None:
         self._script = script
+        self._may_fail = may_fail
         self._tls = tls
         self._sock = cooperative.socket(socket.AF_INET, socket.SOCK_STREAM)
         if buffer_bytes:
@@ -203,13 +219,13 @@ class Listener:
         """How many connections came."""
         return len(self._peers)
 
-    def close(self) -> None:
+    def close(self, patience_s: float = PATIENCE_S) -> None:
         """Wait for the scripts to end, and pass their errors on."""
         self._acceptor.kill()
         self._sock.close()
-        late = set(self._peers) - set(gevent.joinall(self._peers, timeout=PATIENCE_S))
+        late = set(self._peers) - set(gevent.joinall(self._peers, timeout=patience_s))
         gevent.killall(late)
-        if self._errors:
+        if self._errors and not self._may_fail:
             raise self._errors[0]
         assert not late, "a script did not end"
 
@@ -224,21 +240,23 @@ class Listener:
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
             self._script(Peer(sock, number))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the test is failed with it
             self._errors.append(error)
         finally:
             sock.close()
 
 
 @contextlib.contextmanager
-def listening(script: Script, tls: ssl.SSLContext | None = None, buffer_bytes: int = 0) -> Iterator[Listener]:
-    """A scripted server."""
-    listener = Listener(script, tls, buffer_bytes)
+def listening(
+    script: Script, tls: ssl.SSLContext | None = None, buffer_bytes: int = 0, may_fail: bool = False
+) -> Iterator[Listener]:
+    """A scripted server; with ``may_fail`` its clients may go in the middle of the script."""
+    listener = Listener(script, tls, buffer_bytes, may_fail)
     try:
         yield listener
     except BaseException as error:
         try:
-            listener.close()
+            listener.close(patience_s=0)
         except BaseException as of_script:
             raise error from of_script
         raise
@@ -256,7 +274,9 @@ class Run:
         self.endpoint = Endpoint.of(url)
         self.left = 0
 
-    def open(self, path: str = "/", name: str = "s", request: Request | None = None, **more: Any) -> Connection:
+    def open(
+        self, path: str = "/", name: str = "s", request: Request | None = None, **more: Any
+    ) -> Connection:
         """Open a socket."""
         return self.client.open(self.endpoint, request or Request(path), name, **more)
 
@@ -343,3 +363,26 @@ def both(
 def holds(record: dict[str, Any], **expected: Any) -> None:
     """The record's fields are as expected."""
     assert {name: record[name] for name in expected} == expected
+
+
+class RealServer:
+    """The process of ``real_server``."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.wire.real_server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+        )
+        assert self._process.stdout is not None
+        self.url = f"ws://127.0.0.1:{int(self._process.stdout.readline())}"
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal."""
+        self._process.send_signal(number)
+
+    def close(self) -> None:
+        """End the process, whatever state it is in."""
+        self._process.kill()
+        self._process.communicate()

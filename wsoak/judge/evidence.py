@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from wsoak.judge.rules import Basis, Rule
+from wsoak.judge.rules import DO_NOT_RETRY, TELLS_OF_STORM, Basis, Rule
+from wsoak.judge.storms import RETRIES_PER_USER_S, WINDOW_S, Storm, storm_of, users_of
 from wsoak.judge.terminal import quoted, safe
 from wsoak.judge.words import counted, duration, listed, of_all, percentile, span, were
 from wsoak.ledger.books import ACTIVE_WITHIN_S, Books, EndGroup, EndKind, ObservationSummary
 from wsoak.ledger.histogram import Histogram
-from wsoak.ledger.outcomes import OPEN, close_name, meaning
+from wsoak.ledger.outcomes import CANCELLED, OPEN, close_name, meaning
 from wsoak.ledger.timeline import value
 from wsoak.ledger.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
@@ -28,7 +29,6 @@ BURST_S: Final = 10.0
 """Closes within this time come from one stop of the server."""
 
 _TCP_FAST_NS: Final = 100_000_000
-_STORM_PER_USER_S: Final = 2.0
 _MEAN_FROM_S: Final = 0.05
 
 
@@ -84,6 +84,32 @@ def observed_sentences(summary: ObservationSummary, seen: str) -> tuple[str, ...
         f"{summary.count:,} of {summary.of:,}" if summary.of >= summary.count else f"{summary.count:,}"
     )
     return (f"{looked_at} looked at: {seen}.", *_texts("The check says", summary.texts.texts))
+
+
+def storm_sentences(storm: Storm, books: Books, name: str) -> tuple[str, ...]:
+    """The evidence of a storm: its worst moment, how long it went on, and what became of all reconnects."""
+    worst = (
+        f"{counted(storm.worst, 'reconnect')} by {counted(storm.users, 'user')} began within {WINDOW_S} s: "
+        f"{storm.worst / WINDOW_S:.3g} attempts a second, {storm.per_user_s:.3g} a user."
+    )
+    seconds = storm.last_s - storm.first_s + 1
+    went_on = (
+        f"In {span(seconds)} there were {storm.attempts:,}, {storm.repeated:,} of them after a failed one."
+    )
+    ways: Counter[str] = Counter()
+    in_vain: Counter[int] = Counter()
+    for kind, group in books.ends.items():
+        if kind.name == name and kind.reconnect and kind.outcome != CANCELLED:
+            ways[kind.outcome] += group.count
+            if kind.code in DO_NOT_RETRY and kind.initiator == "server":
+                in_vain[kind.code] += group.count
+    outcomes = listed(f"{count:,} × {way}" for way, count in ways.most_common(5))
+    became = f"What became of all reconnects of the run: {outcomes}." if outcomes else ""
+    told = [
+        f"{counted(count, 'reconnect')} {were(count)} closed with {code}, after which trying again is in vain."
+        for code, count in sorted(in_vain.items())
+    ]
+    return tuple(sentence for sentence in (worst, went_on, became, *told) if sentence)
 
 
 # ------------------------------------------------------------------------------------------------ details
@@ -208,7 +234,7 @@ def _concurrency(case: Case, books: Books) -> str | None:
 
 def _attempt_rate(case: Case, books: Books) -> str | None:
     """Attempts a second and a user: the figure of a reconnect storm."""
-    if case.id not in ("route-not-found", "route-doubled", "upgrade-refused", "server-unreachable"):
+    if case.id not in TELLS_OF_STORM and case.id != "server-unreachable":
         return None
     again = sum(group.count for kind, group in case.groups if kind.reconnect)
     seconds = case.last_s - case.first_s
@@ -217,10 +243,11 @@ def _attempt_rate(case: Case, books: Books) -> str | None:
     rate = case.count / seconds
     users = users_of(books)
     a_user = f", {rate / users:.2g} a user" if users else ""
-    storm = (
-        " That is a storm: the client does not wait." if users and rate / users > _STORM_PER_USER_S else ""
-    )
-    return f"{counted(again, 'attempt')} {were(again)} retries: {rate:.3g} attempts a second{a_user}.{storm}"
+    told = f"{counted(again, 'attempt')} {were(again)} retries: {rate:.3g} attempts a second{a_user}."
+    if case.id not in TELLS_OF_STORM:
+        return told  # a storm is a finding of its own then
+    storm = storm_of(books, case.system) is not None or (users and rate / users > RETRIES_PER_USER_S)
+    return f"{told} That is a storm: the client does not wait." if storm else told
 
 
 def _ages(case: Case, _books: Books) -> str | None:
@@ -318,17 +345,6 @@ def _observed(case: Case) -> tuple[str, ...]:
 
 
 # ------------------------------------------------------------------------------------------------ helpers
-
-
-def users_of(books: Books) -> int:
-    """The greatest number of users, over all workers; 0 where no gauge says."""
-    return round(
-        sum(
-            summary.greatest
-            for (_, source, name), summary in books.gauges.items()
-            if source == "generator" and name == "users"
-        )
-    )
 
 
 def handshake_histogram(books: Books, name: str | None = None) -> Histogram:

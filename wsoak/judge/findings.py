@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from wsoak.judge.evidence import FEW_SHARE, Case, observed_sentences, sentences
+from wsoak.judge.evidence import FEW_SHARE, Case, observed_sentences, sentences, storm_sentences
 from wsoak.judge.rules import (
     AFTERMATH,
     AFTERMATH_AFTER_S,
@@ -20,6 +20,8 @@ from wsoak.judge.rules import (
     ONE_A_SOCKET,
     RULES,
     SEVERITIES,
+    STORM,
+    TELLS_OF_STORM,
     Basis,
     Facts,
     Rule,
@@ -30,6 +32,7 @@ from wsoak.judge.rules import (
     is_reset,
     may_be_idle_end,
 )
+from wsoak.judge.storms import Storm, storm_of
 from wsoak.judge.terminal import safe
 from wsoak.judge.words import counted, span
 from wsoak.ledger.books import Books, EndGroup, EndKind
@@ -77,10 +80,15 @@ def find(books: Books, started_at: float) -> list[Finding]:
     """The findings of a run whose Unix start time is ``started_at``, worst first, then by count and name."""
     observed = {key: summary for key, summary in books.observations.items() if summary.count > 0}
     findings = []
-    for key, cases in _claimed(books).items():
+    claimed = _claimed(books)
+    for key, cases in claimed.items():
         cases[0].observed = observed.pop(key, None)
         findings.append(_from_ends(cases, books, started_at))
     findings += [_from_observations(books, id_, name, started_at) for id_, name in observed]
+    for name in sorted({name for begun in books.reconnects.values() for name in begun}):
+        storm = storm_of(books, name)
+        if storm is not None and not _told(storm, name, claimed):
+            findings.append(_from_storm(storm, name, books, started_at))
     return sorted(_without_aftermath(sorted(findings, key=_order)), key=_order)
 
 
@@ -191,6 +199,35 @@ def _from_observations(books: Books, id_: str, name: str, started_at: float) -> 
         last_seen_s=_since(summary.last_s, started_at),
         evidence=observed_sentences(summary, rule.seen),
         hint=rule.hint,
+    )
+
+
+def _told(storm: Storm, name: str, claimed: dict[tuple[str, str], list[Case]]) -> bool:
+    """Whether a finding of its attempts tells of the storm already."""
+    told = sum(
+        group.count
+        for (id_, system), cases in claimed.items()
+        if system == name and id_ in TELLS_OF_STORM
+        for case in cases
+        for kind, group in case.groups
+        if kind.reconnect
+    )
+    return 2 * told >= storm.attempts
+
+
+def _from_storm(storm: Storm, name: str, books: Books, started_at: float) -> Finding:
+    ends = [(kind, group) for kind, group in books.ends.items() if kind.name == name]
+    tried = _total(books, name, ends, "opening")
+    return Finding(
+        id="reconnect-storm",
+        system=safe(name),
+        severity=STORM.severity,
+        count=storm.attempts,
+        share=min(1.0, storm.attempts / tried) if tried else 1.0,
+        first_seen_s=_since(storm.first_s, started_at),
+        last_seen_s=_since(storm.last_s + 1, started_at),
+        evidence=storm_sentences(storm, books, name),
+        hint=STORM.hint,
     )
 
 

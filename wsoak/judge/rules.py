@@ -1,7 +1,7 @@
 """Rules: which end of a connection speaks for which finding, and where to look.
 
 The tables are read in order, and the first rule that claims a way to end has it: one connection never
-speaks for two findings. What the harness itself did (closes at the end of a run, cancelled openings, its
+speaks for two findings (a reconnect can be part of a storm besides). What the harness itself did (closes at the end of a run, cancelled openings, its
 own lack of ports) is claimed by no rule.
 """
 
@@ -506,6 +506,22 @@ OBSERVED: Final[Mapping[str, ObservedRule]] = MappingProxyType(
 OBSERVED_OTHERWISE: Final = ObservedRule(
     "error", "things were wrong", "The scenario reports this itself: look at the check that it names."
 )
+
+STORM: Final = ObservedRule(
+    "warning",
+    "came back without waiting",
+    "Back off exponentially with full jitter and a cap, and start over only when a socket has held for a "
+    "while; do not retry at all after codes such as 1008, 4001, 4003, 4401 and 4403. On the server, answer "
+    "with Retry-After, and let clients in at a rate that it can bear.",
+)
+"""``reconnect-storm``: a client's fault beside the server's, told from the attempts of each second."""
+
+TELLS_OF_STORM: Final = frozenset({"route-not-found", "route-doubled", "upgrade-refused"})
+"""Findings of which a storm is a part, as nothing but a client that does not give up keeps them going: they
+tell its figures, and it is no finding of its own."""
+
+DO_NOT_RETRY: Final = frozenset({1008, 4001, 4003, 4401, 4403})
+"""Close codes after which trying again is in vain: who the client is would have to change."""
 
 AFTERMATH: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {

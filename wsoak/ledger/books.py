@@ -7,6 +7,7 @@ books of the whole, in any order.
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Final, NamedTuple
 
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.histogram import Histogram
+from wsoak.ledger.outcomes import CANCELLED
 from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
 from wsoak.ledger.timeline import ZERO, CounterRow, plus, value
 
@@ -45,6 +47,13 @@ class EndKind(NamedTuple):
     """Whether it was a later attempt of its user."""
     ended_by_run: bool
     state: str
+
+
+class Reconnects(NamedTuple):
+    """Reconnects that began in one second: all of them, and of those the ones after a failed attempt."""
+
+    attempts: int = 0
+    repeated: int = 0
 
 
 class Samples:
@@ -200,6 +209,8 @@ class Books:
     Attributes:
         totals: counters by name, over the whole run.
         seconds: counters by Unix second and name; only the last ``horizon_s`` seconds when that is given.
+        reconnects: those that began, by Unix second and name, as far as ``seconds`` goes; one that opened is
+            known when its socket has ended.
         latency: histograms by kind and name, over the whole run.
         ends: connections by how they ended.
         gauges: summaries by worker, source and gauge name.
@@ -211,6 +222,7 @@ class Books:
         self.horizon_s = horizon_s
         self.totals: dict[str, CounterRow] = {}
         self.seconds: dict[int, dict[str, CounterRow]] = {}
+        self.reconnects: dict[int, dict[str, Reconnects]] = {}
         self.latency: dict[tuple[str, str], Histogram] = {}
         self.ends: dict[EndKind, EndGroup] = {}
         self.gauges: dict[tuple[str, str, str], GaugeSummary] = {}
@@ -242,6 +254,9 @@ class Books:
         if other.first_s is not None and other.last_s is not None:
             self._reach(other.first_s)
             self._reach(other.last_s)
+        for second, begun in other.reconnects.items():
+            for name, reconnects in begun.items():
+                self._add_reconnects(second, name, reconnects)
         for name, row in other.totals.items():
             self.totals[name] = plus(self.totals.get(name, ZERO), row)
         for key, histogram in other.latency.items():
@@ -269,6 +284,8 @@ class Books:
         if group is None:
             group = self.ends[kind] = EndGroup()
         group.add_record(record)
+        if record.attempt > 0 and record.outcome != CANCELLED and math.isfinite(record.started_at):
+            self._add_reconnects(int(record.started_at), record.name, Reconnects(1, int(record.attempt > 1)))
 
     def add_gauge(self, gauge: Gauge) -> None:
         """Add one reading in."""
@@ -288,6 +305,12 @@ class Books:
             rows = self.seconds.setdefault(second, {})
             rows[name] = plus(rows.get(name, ZERO), row)
 
+    def _add_reconnects(self, second: int, name: str, more: Reconnects) -> None:
+        if second >= self._oldest_kept:
+            begun = self.reconnects.setdefault(second, {})
+            known = begun.get(name, Reconnects())
+            begun[name] = Reconnects(known.attempts + more.attempts, known.repeated + more.repeated)
+
     def _reach(self, second: int) -> None:
         """Let ``first_s`` and ``last_s`` enclose this second; forget what lies beyond the horizon then."""
         self.first_s = second if self.first_s is None else min(self.first_s, second)
@@ -295,8 +318,9 @@ class Books:
             self.last_s = second
             if self.horizon_s is not None:
                 self._oldest_kept = second - self.horizon_s + 1
-                for old in [past for past in self.seconds if past < self._oldest_kept]:
-                    del self.seconds[old]
+                for kept in (self.seconds, self.reconnects):
+                    for old in [past for past in kept if past < self._oldest_kept]:
+                        del kept[old]
 
     # ----------------------------------------------------------------------------------------- reading
 
@@ -330,10 +354,22 @@ class Books:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Books):
             return NotImplemented
-        attributes = ("totals", "seconds", "latency", "ends", "gauges", "observations", "first_s", "last_s")
-        return all(getattr(self, name) == getattr(other, name) for name in attributes)
+        return all(getattr(self, name) == getattr(other, name) for name in _STATE)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+_STATE: Final = (
+    "totals",
+    "seconds",
+    "reconnects",
+    "latency",
+    "ends",
+    "gauges",
+    "observations",
+    "first_s",
+    "last_s",
+)
 
 
 def _kind_of(record: ConnectionRecord) -> EndKind:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import heapq
+import io
 import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +28,11 @@ def read_accounts(path: Path) -> list[Account]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadAccounts(f"The accounts file {path} cannot be read: {error}.") from error
+    except OSError as error:
+        raise BadAccounts(f"The accounts file {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError:
+        # not its cause: that holds the whole file
+        raise BadAccounts(f"The accounts file {path} is not UTF-8 text.") from None
     reader = _read_jsonl if path.suffix in (".jsonl", ".ndjson") else _read_csv
     accounts = reader(path, text)
     if not accounts:
@@ -36,29 +42,46 @@ def read_accounts(path: Path) -> list[Account]:
 
 def _read_jsonl(path: Path, text: str) -> list[Account]:
     accounts = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # not splitlines: JSON may hold line separators of Unicode's
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
             raise BadAccounts(f"Line {number} of the accounts file {path} is not a JSON object.")
-        accounts.append({str(key): str(member) for key, member in value.items()})
+        accounts.append({key: _member(value) for key, value in value.items()})
     return accounts
 
 
+def _member(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _read_csv(path: Path, text: str) -> list[Account]:
-    rows = [row for row in csv.reader(text.splitlines()) if row]
-    header, body = rows[:1], rows[1:]
-    for number, row in enumerate(body, 2):
-        if len(row) != len(header[0]):
-            raise BadAccounts(
-                f"Row {number} of the accounts file {path} has {len(row)} fields, "
-                f"and its header {len(header[0])}."
-            )
-    return [dict(zip(header[0], row, strict=True)) for row in body]
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] = []
+    accounts = []
+    try:
+        for row in reader:
+            if not row:
+                continue
+            if not header:
+                header = [name.strip() for name in row]
+            elif len(row) == len(header):
+                accounts.append(dict(zip(header, row, strict=True)))
+            else:
+                raise BadAccounts(
+                    f"Line {reader.line_num} of the accounts file {path} has {len(row)} fields, "
+                    f"and its header {len(header)}."
+                )
+    except csv.Error as error:
+        where = f"Line {reader.line_num} of the accounts file {path}"
+        # csv's own words: they quote nothing
+        raise BadAccounts(f"{where} is not CSV: {error}.") from None
+    return accounts
 
 
 class Accounts:
@@ -79,23 +102,46 @@ class Accounts:
         self._worker_index = worker_index
         self._workers = workers
         self._given: dict[str, int] = {}
+        self._returned: dict[str, list[int]] = {}
+        self._warned = False
 
     def next(self, kind: str, made: Callable[[int], Account]) -> Account:
-        """The next account for users of this kind; ``made`` makes the n-th where no file was given.
+        """The account of ``take``."""
+        return self.take(kind, made)[1]
 
-        A file with fewer accounts than users is begun again, with a warning.
+    def take(self, kind: str, made: Callable[[int], Account]) -> tuple[int, Account]:
+        """The first account that no user of this kind has, and a number to give it back by.
+
+        ``made`` makes the n-th where no file was given. A file with fewer accounts than users is begun
+        again, with a warning.
 
         Raises:
-            BadAccounts: when the file left none for this worker.
+            BadAccounts: when the file left none for this worker, or one without what ``made`` would give it.
         """
-        number = self._given.get(kind, 0)
-        self._given[kind] = number + 1
+        number = self._next_number(kind)
         if not self._from_file:
-            return made(number * self._workers + self._worker_index)
+            return number, made(number * self._workers + self._worker_index)
         if not self._own:
             raise BadAccounts("The accounts file holds fewer accounts than there are workers.")
-        if number == len(self._own):
+        if number >= len(self._own) and not self._warned:
+            self._warned = True
             log.warning(
-                "There are more users than the %d accounts: accounts are shared from here on.", number
+                "There are more users than the %d accounts: accounts are shared from here on.", len(self._own)
             )
-        return self._own[number % len(self._own)]
+        account = self._own[number % len(self._own)]
+        missing = sorted(made(0).keys() - account.keys())
+        if missing:
+            raise BadAccounts(f"An account in the accounts file has no {' and no '.join(missing)}.")
+        return number, account
+
+    def give_back(self, kind: str, number: int) -> None:
+        """The user that took this one has ended: a load that falls and rises needs those of its peak."""
+        heapq.heappush(self._returned.setdefault(kind, []), number)
+
+    def _next_number(self, kind: str) -> int:
+        returned = self._returned.get(kind)
+        if returned:
+            return heapq.heappop(returned)
+        number = self._given.get(kind, 0)
+        self._given[kind] = number + 1
+        return number

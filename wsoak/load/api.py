@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import logging
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from wsoak.ledger.recorder import Recorder
+import brotli  # type: ignore[import-untyped]
+from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 
-log = logging.getLogger(__name__)
+from wsoak.ledger.recorder import Recorder
 
 LOG_IN: Final = "log-in"
 """The name under which findings speak of the log-in."""
 
 HOPELESS: Final = 5
-"""After so many failed log-ins, and none that succeeded, the run is stopped."""
+"""After so many failed log-ins, or that of every user, and none that succeeded, the run is stopped."""
+
+UNREADABLE: Final = (*FAILURE_EXCEPTIONS, ValueError, brotli.error)
+"""What Locust's client raises on an answer that it cannot read: broken compression, a redirect to nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +40,30 @@ class Answer:
 
 
 def answer_of(response: Any) -> Answer:
-    """The answer in a response of Locust's fast HTTP client."""
+    """The answer in a response of Locust's fast HTTP client (with ``catch_response``)."""
     status = response.status_code or 0
     if not status:
         cause = getattr(response, "error", None)
         return Answer(0, None, f"no answer: {type(cause).__name__}" if cause is not None else "no answer")
+    if not 200 <= status < 300:
+        return Answer(status, _json_of(response), f"HTTP {status}")
+    cause = response.request_meta["exception"]
+    if cause is not None:
+        return Answer(status, None, unreadable(cause))
+    return Answer(status, _json_of(response), "")
+
+
+def unreadable(cause: BaseException) -> str:
+    """The error for an answer that came, and could not be read; without the cause's text, which may quote."""
+    return f"unreadable answer: {type(cause).__name__}"
+
+
+def _json_of(response: Any) -> Any:
     try:
-        value = response.json() if response.content else None
-    except ValueError:
-        value = None
-    return Answer(status, value, "" if 200 <= status < 300 else f"HTTP {status}")
+        # the bytes: a server's charset may be none, and JSON has its own (RFC 8259 section 8.1)
+        return json.loads(response.content or b"null")
+    except (*UNREADABLE, RecursionError):
+        return None
 
 
 # finding id, and what to do, by the status of a failed log-in
@@ -62,12 +80,16 @@ class LogIns:
     """How the users' log-ins went, and the end of a run in which nobody can.
 
     Args:
-        stop: ends the run.
+        stop: ends the run, and says why in one sentence.
+        users: how many users the run is to have.
     """
 
-    def __init__(self, recorder: Recorder, stop: Callable[[], None]) -> None:
+    def __init__(
+        self, recorder: Recorder, stop: Callable[[str], None], users: Callable[[], int] = lambda: HOPELESS
+    ) -> None:
         self._recorder = recorder
         self._stop = stop
+        self._users = users
         self._failures = 0
         self._successes = 0
 
@@ -80,10 +102,6 @@ class LogIns:
         self._failures += 1
         finding, advice = _MEANINGS.get(answer.status, _OTHERWISE)
         self._recorder.observe(finding, LOG_IN, 1, 1, f"{LOG_IN}: {answer.error or 'not as expected'}")
-        if self._failures == HOPELESS and not self._successes:
-            log.error(
-                "Nobody can log in (%s): %s. The run is stopped.",
-                answer.error or "an answer not as expected",
-                advice.format(host=host),
-            )
-            self._stop()
+        if self._failures >= min(HOPELESS, self._users()) and not self._successes:
+            why = answer.error or "an answer not as expected"
+            self._stop(f"Nobody can log in ({why}): {advice.format(host=host)}.")

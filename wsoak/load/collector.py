@@ -6,13 +6,22 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from wsoak.judge.findings import Finding, find
 from wsoak.judge.summary import summarise
 from wsoak.judge.validity import Doubt, doubts, is_valid
 from wsoak.ledger.books import Books
 from wsoak.ledger.delta import Delta
-from wsoak.ledger.rundir import FINDINGS_FILE, RunReader, RunWriter, write_json
+from wsoak.ledger.rundir import (
+    FINDINGS_FILE,
+    RUN_FILE,
+    RunReader,
+    RunWriter,
+    UnreadableRun,
+    UnwritableRun,
+    write_json,
+)
 
 HORIZON_S: Final = 120
 """How much of the timeline stays in memory; all of it is on disk."""
@@ -68,26 +77,39 @@ class Collector:
             ledger.rundir.UnwritableRun: when the disk refuses.
         """
         self._writer.finish(ended_at=round(time.time(), 3), ended_by=ended_by)
-        reader = RunReader(self.path)
-        books = reader.books()
-        findings = find(books, float(reader.header["started_at"]))
-        doubted = doubts(books, reader.header, damaged=reader.damaged)
-        write_json(self.path / FINDINGS_FILE, [finding.to_json() for finding in findings])
+        try:
+            reader = RunReader(self.path)
+            books = reader.books()
+            findings = find(books, float(reader.header["started_at"]))
+            doubted = doubts(books, reader.header, damaged=reader.damaged)
+            write_json(self.path / FINDINGS_FILE, [finding.to_json() for finding in findings])
+        except UnreadableRun as error:
+            raise UnwritableRun(str(error)) from error
+        except OSError as error:
+            raise UnwritableRun(f"Writing to {self.path} failed: {error.strerror}.") from error
         sentences = summarise(books, reader.header, findings, doubted)
         return Judgement(self.path, findings, doubted, sentences)
 
 
-def new_run(wanted: Path | None, scenarios: list[str], started_at: float) -> tuple[str, Path]:
+def new_run(
+    wanted: Path | None, scenarios: list[str], started_at: float, *, numbered: bool = True
+) -> tuple[str, Path]:
     """The id and directory of a new run: ``results/<UTC time>-<scenarios>`` unless a directory is wanted.
 
-    A directory that holds a run already (the second run in a UI session) gets a number after its name.
+    The id is the directory's name, with what may not stand in an HTTP header in percent-encoding.
+
+    Args:
+        numbered: a wanted directory that holds a run already gets a number after its name, as for the second
+            run of a UI session; else it stays, and ``Collector`` will refuse it: a script that asks for a
+            directory reads its result there.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started_at))
     names = "-".join(sorted(name.removesuffix("User").lower() for name in scenarios)) or "run"
     path = wanted or RESULTS / f"{stamp}-{names[:60]}"
     number = 1
     free = path
-    while free.exists() and (wanted is None or any(free.iterdir())):
+    while (numbered and (free / RUN_FILE).exists()) if wanted else free.exists():
         number += 1
-        free = path.with_name(f"{path.name}-{number}")
-    return free.name, free
+        # not with_name: ".", ".." and "/" have none that a number could follow
+        free = Path(f"{path.resolve() if path.name in ('', '..') else path}-{number}")
+    return quote(free.resolve().name) or "run", free

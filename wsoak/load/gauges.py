@@ -8,11 +8,12 @@ histogram, as a mean would hide what matters.
 from __future__ import annotations
 
 import logging
+import math
 import time
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Final
-from urllib.error import URLError
 
 import gevent
 import psutil
@@ -31,6 +32,9 @@ CPU_LIMIT_SHARE: Final = 0.9
 LAG_INTERVAL_S: Final = 0.05
 READ_INTERVAL_S: Final = 1.0
 FETCH_TIMEOUT_S: Final = 2.0
+MAX_PAGE_BYTES: Final = 1 << 20
+MAX_GAUGES: Final = 200
+"""What lies beyond in a page is left out: a label for each of the server's users must not fill the disk."""
 
 PROCESS_METRICS: Final = {
     "process_resident_memory_bytes": "rss_bytes",
@@ -77,19 +81,34 @@ class MetricsReader:
         self._cpu: tuple[float, int] | None = None
 
     def read(self) -> Readings:
-        """Gauges by name; ``cpu_share`` from ``process_cpu_seconds_total``.
+        """Gauges by name, those without a finite value left out; ``cpu_share`` from their CPU seconds.
 
         Raises:
             OSError, ValueError: when the page cannot be fetched or read.
         """
+        try:
+            # for all of it: urlopen's own time-out holds for each read
+            with gevent.Timeout(FETCH_TIMEOUT_S, TimeoutError):
+                page = self._fetch()
+            return self._readings(page)
+        except (HTTPException, LookupError) as error:
+            raise ValueError(f"not a metrics page: {type(error).__name__}") from error
+
+    def _fetch(self) -> str:
         with urllib.request.urlopen(self._url, timeout=FETCH_TIMEOUT_S) as answer:
-            text = answer.read(1 << 20).decode("utf-8", errors="replace")
+            raw: bytes = answer.read(MAX_PAGE_BYTES)
+        # every line of the format has an end: one without was cut, and would give a wrong number
+        return raw[: raw.rfind(b"\n") + 1].decode("utf-8", errors="replace")
+
+    def _readings(self, page: str) -> Readings:
         readings: Readings = {}
-        for family in text_string_to_metric_families(text):
+        for family in text_string_to_metric_families(page):
             for sample in family.samples:
+                if not math.isfinite(sample.value):
+                    continue
                 if sample.name == "process_cpu_seconds_total":
                     self._take_cpu(readings, sample.value)
-                elif family.type == "gauge":
+                elif family.type == "gauge" and len(readings) < MAX_GAUGES:
                     labels = ",".join(f"{key}={label}" for key, label in sorted(sample.labels.items()))
                     name = PROCESS_METRICS.get(sample.name, sample.name)
                     readings[f"{name}{{{labels}}}" if labels else name] = float(sample.value)
@@ -97,7 +116,8 @@ class MetricsReader:
 
     def _take_cpu(self, readings: Readings, cpu_s: float) -> None:
         now_ns = time.perf_counter_ns()
-        if self._cpu is not None:
+        if self._cpu is not None and cpu_s >= self._cpu[0]:
+            # less than before: another process has taken its place
             before_s, before_ns = self._cpu
             readings["cpu_share"] = (cpu_s - before_s) * NS_PER_S / max(now_ns - before_ns, 1)
         self._cpu = (cpu_s, now_ns)
@@ -147,7 +167,7 @@ class Gauges:
             for index, read in enumerate(self._watchers):
                 try:
                     self._keep(TARGET, read())
-                except (psutil.Error, URLError, OSError, ValueError) as error:
+                except (psutil.Error, OSError, ValueError) as error:
                     if index not in self._lost:
                         log.warning("The watched server cannot be read: %s.", type(error).__name__)
                     self._lost.add(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +13,14 @@ from locust.env import Environment
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.recorder import Recorder
 from wsoak.load.accounts import Accounts, read_accounts
-from wsoak.load.api import LogIns
+from wsoak.load.api import HOPELESS, LogIns
 from wsoak.load.gauges import Gauges, Readings
-from wsoak.load.options import Options
+from wsoak.load.options import BadOptions, Options
 from wsoak.wire.client import Client, FastOpener, Opener, Settings
 from wsoak.wire.dial import tls_context
 from wsoak.wire.endpoint import Endpoint
+
+log = logging.getLogger(__name__)
 
 
 def opener_of(client: str) -> Callable[[Client, ssl.SSLContext | None], Opener]:
@@ -36,9 +39,10 @@ class Generator:
     Attributes:
         run_id: names the run on what its users create (the ``X-Run-Id`` header).
         embedded: whether the server under load is our own embedded target.
+        given_up: whether the run was stopped because it was hopeless.
 
     Raises:
-        accounts.BadAccounts, OSError, ssl.SSLError: when a file that an option names cannot be used.
+        accounts.BadAccounts, options.BadOptions: when a file that an option names cannot be used.
     """
 
     def __init__(
@@ -58,9 +62,7 @@ class Generator:
         self.run_id = run_id
         self.embedded = embedded
         self.worker_index = worker_index
-        self.tls = tls_context(
-            options.tls_ca or None, options.tls_client_cert or None, insecure=options.tls_insecure
-        )
+        self.tls = _tls(options)
         known = read_accounts(options.accounts) if options.accounts else []
         self.accounts = Accounts(known, worker_index, workers)
         self.recorder = Recorder(worker)
@@ -77,7 +79,8 @@ class Generator:
             worker_index,
             opener_of(options.client),
         )
-        self.log_ins = LogIns(self.recorder, self._stop_run)
+        self.given_up = False
+        self.log_ins = LogIns(self.recorder, self.give_up, self._users_to_come)
         self._endpoints: dict[str, Endpoint] = {}
         self._users_made = 0
         self._gauges = Gauges(self.recorder, self._own_readings, watched or [])
@@ -112,22 +115,51 @@ class Generator:
         self._gauges.stop()
         return left
 
-    def _stop_run(self) -> None:
+    def give_up(self, sentence: str) -> None:
+        """Stop the run, as there is no point in going on, and say why; later calls change nothing."""
+        if self.given_up:
+            return
+        self.given_up = True
+        log.error("%s The run is stopped.", sentence)
+        stop_run(self.environment)
+
+    def _users_to_come(self) -> int:
+        # a shape's first step says nothing of its last
+        return HOPELESS if self.environment.shape_class else self._users_target() or HOPELESS
+
+    def _users_target(self) -> int:
         runner = self.environment.runner
-        if runner is not None:
-            stop = runner.quit if self.environment.web_ui is None else runner.stop
-            # on a greenlet of its own: the caller's is a user's, and is killed on the way
-            gevent.spawn(stop)
+        return runner.target_user_count if runner else 0
 
     def _own_readings(self) -> Readings:
         runner = self.environment.runner
         return {
             "users": float(runner.user_count if runner else 0),
-            "users_target": float(runner.target_user_count if runner else 0),
+            "users_target": float(self._users_target()),
             "open_sockets": float(len(self.client.open_connections)),
             "in_flight": float(self.client.in_flight),
             "opening": float(self.client.opening),
         }
+
+
+def _tls(options: Options) -> ssl.SSLContext:
+    try:
+        return tls_context(
+            options.tls_ca or None, options.tls_client_cert or None, insecure=options.tls_insecure
+        )
+    except OSError as error:
+        given = {"--tls-ca": options.tls_ca, "--tls-client-cert": options.tls_client_cert}
+        flags = " or ".join(flag for flag, path in given.items() if path)
+        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        raise BadOptions([f"{flags}: not a PEM file that can be used ({reason or 'PEM'})."]) from error
+
+
+def stop_run(environment: Environment) -> None:
+    """End the run, and without a web UI the process too; comes back at once."""
+    runner = environment.runner
+    if runner is not None:
+        # on a greenlet of its own: the caller's may be a user's, and is killed on the way
+        gevent.spawn(runner.quit if environment.web_ui is None else runner.stop)
 
 
 def generator_of(environment: Any) -> Generator:

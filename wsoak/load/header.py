@@ -28,21 +28,24 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     mask_next = False
     for argument in arguments[1:]:
         name, equals, _ = argument.partition("=")
-        if mask_next:
+        # an option, as argparse takes no value that begins so: then the one before was a mere flag
+        if mask_next and not argument.startswith("--"):
             shown.append("***")
             mask_next = False
         elif argument.startswith("--") and _SECRET_OPTION.search(name):
             shown.append(f"{name}=***" if equals else argument)
             mask_next = not equals
         else:
-            shown.append(_without_credentials(argument))
+            shown.append(without_credentials(argument))
+            mask_next = False
     return shown
 
 
-def _without_credentials(text: str) -> str:
-    """A URL without user, password and query values; any other text as it is."""
-    text = re.sub(r"(\w+://)[^/@\s]*@", r"\1***@", text)
-    return re.sub(r"([?&][^=&\s]+)=[^&\s]*", r"\1=***", text) if "://" in text else text
+def without_credentials(text: str) -> str:
+    """A URL without user, password and the values in its query and fragment; any other text as it is."""
+    # to the last @: a password can hold any character, and too much masked does no harm
+    text = re.sub(r"(\w+://)\S*@", r"\1***@", text)
+    return re.sub(r"([?&#][^=&#\s]+)=[^&#\s]*", r"\1=***", text) if "://" in text else text
 
 
 def versions() -> dict[str, str]:
@@ -90,7 +93,7 @@ def run_header(
         "started_at": started_at,
         "command": command_line(sys.argv),
         "scenarios": list(scenarios),
-        "host": _without_credentials(host),
+        "host": without_credentials(host),
         "options": options,
         "latency_limit_ms": options.get("latency_limit"),
         "versions": versions(),

@@ -19,9 +19,12 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
+import psutil
+from gevent.event import Event
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.event import Events
+from locust.exception import StopTest
 from locust.runners import MasterRunner, WorkerRunner
 
 from wsoak.judge.terminal import safe
@@ -52,6 +55,8 @@ class Hooks:
         self._judgement: Judgement | None = None
         self._failed = False
         self._signalled = False
+        self._finished = Event()
+        self._finished.set()
 
     def on_init(self, environment: Environment, **_: Any) -> None:
         """Check what can be checked before anything starts."""
@@ -63,15 +68,10 @@ class Hooks:
                 ]
             )
         self._environment = environment
-        try:
-            Options.of(environment.parsed_options)
-            host = _host_of(environment)
-            if host is not None:
-                Endpoint.of(host)
-        except BadOptions as error:
-            _refuse(error.mistakes)
-        except BadUrl as error:
-            _refuse([str(error)])
+        host = _host_of(environment)
+        mistakes = _mistakes(environment.parsed_options, host)
+        if mistakes:
+            _refuse(mistakes)
         if host is None:
             self._start_target(environment)
         if environment.web_ui is not None:
@@ -79,22 +79,26 @@ class Hooks:
 
     def on_test_start(self, environment: Environment, **_: Any) -> None:
         """Begin a run."""
+        self._failed = False
+        self._judgement = None
         try:
             options = Options.of(environment.parsed_options)
             watched = [options.watch] if options.watch else []
-            if self._target is not None:
+            embedded = self._target is not None and environment.host == self._target.url
+            if self._target is not None and embedded:
                 watched.append(str(self._target.pid))
             self._run = Run(
                 environment,
                 options,
                 _host_of(environment) or "",
-                embedded=self._target is not None and environment.host == self._target.url,
+                embedded=embedded,
                 watched=watched,
                 show=_show if environment.web_ui is None else None,
             )
-        except (BadOptions, BadAccounts, UnwritableRun, OSError) as error:
+        except (BadOptions, BadAccounts, UnwritableRun, OSError, psutil.Error) as error:
             self._refuse_run(environment, error)
         else:
+            self._finished.clear()
             environment.wsoak_generator = self._run.generator  # type: ignore[attr-defined]
 
     def on_test_stop(self, environment: Environment, **_: Any) -> None:
@@ -102,29 +106,34 @@ class Hooks:
         run, self._run = self._run, None
         if run is None:
             return
+        environment.wsoak_generator = None  # type: ignore[attr-defined]
         try:
-            self._judgement = run.finish("signal" if self._signalled else _ended_by(environment))
-        except UnwritableRun:
-            # said already, when it happened
+            self._judgement = run.finish("signal" if self._signalled else _ended_by(environment, run))
+        except UnwritableRun as error:
             self._failed = True
+            if run.broken is None:
+                log.error("%s The run cannot be judged.", error)
         else:
             _say(self._judgement)
+        finally:
+            self._finished.set()
 
     def on_quitting(self, environment: Environment, **_: Any) -> None:
         """Stop what still runs (a signal comes here first), and set the exit code."""
         if self._run is not None and environment.runner is not None:
             self._signalled = True
             environment.runner.stop()
+        # a signal can also come while the run is being finished; that takes as long as its sockets' closes
+        self._finished.wait()
         if self._failed:
             environment.process_exit_code = EXIT_USAGE
         elif self._judgement is not None and not self._judgement.valid:
             environment.process_exit_code = EXIT_INVALID
 
     def on_quit(self, **_: Any) -> None:
-        """Let the embedded target go."""
-        target, self._target = self._target, None
-        if target is not None:
-            target.stop()
+        """Let the embedded target go. Locust comes here twice after SIGTERM, and the second call ends us."""
+        if self._target is not None:
+            self._target.stop()
 
     def _start_target(self, environment: Environment) -> None:
         wanted = getattr(environment.parsed_options, "num_users", None) or 0
@@ -144,6 +153,8 @@ class Hooks:
         if environment.web_ui is None:
             self.on_quit()
             raise SystemExit(EXIT_USAGE)
+        # one of the few exceptions that Locust lets through: it stops the test before there are users
+        raise StopTest("The run cannot begin.")
 
     def _check_form(self, environment: Environment) -> None:
         """Refuse a start with mistaken options in the web form itself, in our own words."""
@@ -159,14 +170,8 @@ class Hooks:
             for option in OPTIONS:
                 if option.dest in request.form:
                     setattr(merged, option.dest, request.form[option.dest])
-            try:
-                Options.of(merged)
-                Endpoint.of(request.form.get("host") or environment.host or "")
-            except BadOptions as error:
-                return jsonify({"success": False, "message": " ".join(error.mistakes)})
-            except BadUrl as error:
-                return jsonify({"success": False, "message": str(error)})
-            return None
+            mistakes = _mistakes(merged, request.form.get("host") or _host_of(environment) or "")
+            return jsonify({"success": False, "message": " ".join(mistakes)}) if mistakes else None
 
         environment.web_ui.app.before_request(check)
 
@@ -198,7 +203,24 @@ def _host_of(environment: Environment) -> str | None:
     return next((user_class.host for user_class in environment.user_classes if user_class.host), None)
 
 
-def _ended_by(environment: Environment) -> str:
+def _mistakes(parsed: Namespace | None, host: str | None) -> list[str]:
+    """Everything that is wrong with the options and the host, where there is one; a sentence each."""
+    mistakes: list[str] = []
+    try:
+        Options.of(parsed)
+    except BadOptions as error:
+        mistakes += error.mistakes
+    try:
+        if host is not None:
+            Endpoint.of(host)
+    except BadUrl as error:
+        mistakes.append(str(error))
+    return mistakes
+
+
+def _ended_by(environment: Environment, run: Run) -> str:
+    if run.generator.given_up or run.broken is not None:
+        return "given-up"
     run_time = getattr(environment.parsed_options, "run_time", None)
     return "run-time" if run_time and environment.web_ui is None else "stopped"
 

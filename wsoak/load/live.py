@@ -21,6 +21,8 @@ class Window:
     def __init__(self) -> None:
         self._messages: dict[int, float] = {}
         self._response: deque[tuple[int, Histogram]] = deque()
+        self._first: int | None = None
+        self._newest = 0
 
     def add(self, delta: Delta) -> None:
         """Take a delta in, and forget what is older than the window."""
@@ -30,16 +32,21 @@ class Window:
         for (second, kind, _), histogram in delta.latency.items():
             if kind == "response":
                 self._response.append((second, histogram))
-        newest = max(self._messages, default=0)
-        self._messages = {at: count for at, count in self._messages.items() if at > newest - WINDOW_S}
-        while self._response and self._response[0][0] <= newest - WINDOW_S:
-            self._response.popleft()
+        # all that has a time, such as the hub lag: when no message goes any more, the window moves on
+        seconds = {second for second, _ in delta.timeline} | {second for second, _, _ in delta.latency}
+        self._newest = max(seconds, default=self._newest)
+        if self._first is None and seconds:
+            self._first = min(seconds)
+        oldest = self._newest - WINDOW_S
+        self._messages = {at: count for at, count in self._messages.items() if at > oldest}
+        self._response = deque((at, histogram) for at, histogram in self._response if at > oldest)
 
     @property
     def messages_per_s(self) -> float:
         """Sent and received messages a second; the newest second, not yet over, is left out."""
-        whole = sorted(self._messages)[:-1]
-        return sum(self._messages[second] for second in whole) / len(whole) if whole else 0.0
+        whole = min(WINDOW_S - 1, self._newest - self._first) if self._first is not None else 0
+        count = sum(count for at, count in self._messages.items() if at < self._newest)
+        return count / whole if whole else 0.0
 
     @property
     def p99_ms(self) -> float | None:

@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import psutil
+
+from wsoak.load.header import without_credentials
+
 CLIENTS: Final = ("fast", "reference")
 RECONNECTS: Final = ("none", "backoff", "immediate")
 
@@ -118,28 +122,41 @@ def add_options(parser: Any) -> None:
         if isinstance(option.default, bool):
             arguments["action"] = "store_true"
         else:
-            # checked in Options.of, together with all others, and with a better sentence than argparse's
             arguments |= {"type": str if isinstance(option.default, str) else _number(option.default)}
-            arguments |= {"choices": option.choices} if option.choices else {"metavar": option.metavar}
+            arguments |= {"metavar": option.metavar}
         action = group.add_argument(option.flag, **arguments)
+        if option.choices:
+            action.choices = _Shown(option.choices)
         # Locust's parser takes these as arguments, its argument groups do not
         action.include_in_web_ui = option.in_web_form
         action.is_secret = action.is_required = action.is_multiple = False
 
 
-def _number(default: float) -> Callable[[str], float]:
-    kind = type(default)
+# argparse stops at the first value that it refuses: it is given nothing to refuse, and Options.of checks all
 
-    def number(text: str) -> float:
-        return kind(text)
 
-    number.__name__ = "whole number" if kind is int else "number"
+def _number(default: float) -> Callable[[str], float | str]:
+    def number(text: str) -> float | str:
+        try:
+            return float(text) if isinstance(default, float) else int(text)
+        except ValueError:
+            return text
+
     return number
+
+
+class _Shown(tuple[str, ...]):
+    """Choices that the help and the web form show."""
+
+    __slots__ = ()
+
+    def __contains__(self, _: object) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of a run, checked. Times in seconds but for ``latency_limit_ms``."""
+    """The options of a run, checked. Times in seconds, but ``latency_limit`` in milliseconds."""
 
     run_dir: Path | None
     client: str
@@ -180,9 +197,12 @@ class Options:
         return cls(**values)
 
     def plain(self) -> dict[str, Any]:
-        """The options as JSON values, for the run's record; none of them is a secret."""
+        """The options as JSON values, for the run's record, without the credentials in a URL."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+        return {
+            name: without_credentials(str(value)) if isinstance(value, (str, Path)) else value
+            for name, value in values.items()
+        }
 
 
 # ------------------------------------------------------------------------------------------------ checks
@@ -204,16 +224,16 @@ def _choice(option: Option, raw: Any) -> str:
     return str(raw)
 
 
-def _at_least(least: float, what: str) -> Check:
+def _at_least(least: float, what: str, zero: bool = False) -> Check:
     def check(option: Option, raw: Any) -> Any:
-        kind = type(option.default)
+        kind: Callable[[Any], float] = float if isinstance(option.default, float) else int
         try:
             value = kind(raw)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{raw!r} is not {what}") from None
         # also refuses "nan", which compares with nothing
-        if isinstance(value, str) or not least <= value < float("inf"):
-            raise ValueError(f"{raw} is not {what}")
+        if not least <= value <= MOST and not (zero and value == 0):
+            raise ValueError(f"{raw!r} is not {what}")
         return value
 
     return check
@@ -221,7 +241,8 @@ def _at_least(least: float, what: str) -> Check:
 
 def _file(_: Option, raw: Any) -> str:
     path = str(raw or "").strip()
-    if path and not os.access(path, os.R_OK):
+    # not is_file: a pipe, as of a shell's <(…), will do
+    if path and (not os.access(path, os.R_OK) or Path(path).is_dir()):
         raise ValueError(f"the file {path} cannot be read")
     return path
 
@@ -250,23 +271,37 @@ def _source_ips(_: Option, raw: Any) -> tuple[str, ...]:
 
 def _watch(_: Option, raw: Any) -> str:
     text = str(raw or "").strip()
-    if text and not text.isdigit() and urlsplit(text).scheme not in ("http", "https"):
-        raise ValueError(f"{text} is neither a process id nor the http URL of a metrics page")
-    if text.isdigit() and not Path(f"/proc/{text}").exists():
-        raise ValueError(f"there is no process {text}")
+    if text.isdecimal():
+        if not 0 < int(text) <= MOST or not psutil.pid_exists(int(text)):
+            raise ValueError(f"there is no process {text}")
+    elif text and not _is_http_url(text):
+        shown = without_credentials(text)
+        raise ValueError(f"{shown} is neither a process id nor the http URL of a metrics page")
     return text
 
 
-_positive = _at_least(1e-9, "a number above 0")
-_not_negative = _at_least(0, "a number, 0 or more")
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+LEAST: Final = 1e-9
+MOST: Final = 1e9
+"""Bounds of every number: beyond them, nanoseconds and intervals no longer fit a float."""
+
+_positive = _at_least(LEAST, "a number above 0, up to a billion")
+_not_negative = _at_least(LEAST, "a number, 0 or above, up to a billion", zero=True)
 
 _CHECKS: Final[dict[str, Check]] = {
     "run_dir": _optional_path(_text),
     "client": _choice,
     "accounts": _optional_path(_file),
-    "sockets_per_user": _at_least(1, "a whole number, 1 or more"),
+    "sockets_per_user": _at_least(1, "a whole number, 1 or above"),
     "message_rate": _not_negative,
-    "message_size": _at_least(0, "a whole number of bytes, 0 or more"),
+    "message_size": _at_least(0, "a whole number of bytes, 0 or above"),
     "handshake_timeout": _positive,
     "reply_timeout": _positive,
     "close_timeout": _positive,

@@ -11,8 +11,9 @@ import gevent
 from locust.env import Environment
 
 from wsoak.ledger.rundir import UnwritableRun
+from wsoak.ledger.units import ns_to_s
 from wsoak.load.collector import Collector, Judgement, new_run
-from wsoak.load.generator import Generator
+from wsoak.load.generator import Generator, stop_run
 from wsoak.load.header import run_header
 from wsoak.load.live import Window, line
 from wsoak.load.options import Options
@@ -35,7 +36,7 @@ class Run:
         show: prints a live line; ``None`` for none (the web UI shows the run).
 
     Raises:
-        ledger.rundir.UnwritableRun, accounts.BadAccounts, OSError, ssl.SSLError: when it cannot begin.
+        ledger.rundir.UnwritableRun, accounts.BadAccounts, options.BadOptions: when it cannot begin.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class Run:
     ) -> None:
         started_at = round(time.time(), 3)
         scenarios = [user_class.__name__ for user_class in environment.user_classes]
-        self.run_id, path = new_run(options.run_dir, scenarios, started_at)
+        self.run_id, path = new_run(
+            options.run_dir, scenarios, started_at, numbered=environment.web_ui is not None
+        )
         self._environment = environment
         self._show = show
         self._window = Window()
@@ -66,6 +69,11 @@ class Run:
         self.broken: UnwritableRun | None = None
         self._loop = gevent.spawn(self._flush_for_ever)
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return ns_to_s(time.perf_counter_ns() - self._started_ns)
+
     def flush(self) -> None:
         """Move what the generator recorded into the books, the run directory and Locust's statistics."""
         delta = self.generator.take()
@@ -77,7 +85,7 @@ class Run:
             if self.broken is None:
                 log.error("%s The run is stopped: what is not written cannot be judged.", error)
                 self.broken = error
-                gevent.spawn(self._environment.runner.quit if self._environment.runner else lambda: None)
+                stop_run(self._environment)
 
     def finish(self, ended_by: str) -> Judgement:
         """Close all sockets, write the last delta, and judge.
@@ -100,6 +108,10 @@ class Run:
             flushes += 1
             if self._show is not None and flushes % LIVE_EVERY == 0:
                 runner = self._environment.runner
-                elapsed_s = (time.perf_counter_ns() - self._started_ns) / 1e9
                 users = runner.user_count if runner else 0
-                self._show(line(elapsed_s, users, self._collector.books, self._window))
+                try:
+                    self._show(line(self.elapsed_s, users, self._collector.books, self._window))
+                except OSError as error:
+                    # whoever read our output is gone: the run goes on
+                    log.warning("Live lines can no longer be shown: %s.", error.strerror)
+                    self._show = None

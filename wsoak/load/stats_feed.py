@@ -77,7 +77,9 @@ def events_of(delta: Delta) -> EventsByKey:
             if count > 0:
                 events(method, name).by_second[second] += count
                 if method == "WSRECV":
-                    events(method, name).received_bytes += int(value(row, "bytes_received"))
+                    # of a second's bytes the messages' share: replies are no part of it
+                    share = count * value(row, "bytes_received") / value(row, "received")
+                    events(method, name).received_bytes += round(share)
         for counter, error in _FAILURES:
             if value(row, counter):
                 events("WSREQ", name).errors[error] += int(value(row, counter))
@@ -114,12 +116,15 @@ def _entry(stats: RequestStats, method: str, name: str, events: Events) -> Stats
     entry.num_failures = events.errors.total()
     entry.total_content_length = events.received_bytes
     entry.num_reqs_per_sec.update(events.by_second)
+    now = time.time()
+    last = max(events.by_second, default=int(now))
     if events.by_second:
-        last = max(events.by_second)
-        entry.start_time = float(min(events.by_second))
-        entry.last_request_timestamp = float(last)
-        if entry.num_failures:
-            entry.num_fail_per_sec[last] = entry.num_failures
+        # a second's events end with it, and the first second of a test is not a whole one: else Locust's
+        # requests a second, which it takes between these two moments, would be too many
+        entry.start_time = max(float(min(events.by_second)), stats.total.start_time)
+        entry.last_request_timestamp = min(float(last + 1), max(now, float(last)))
+    if entry.num_failures:
+        entry.num_fail_per_sec[last] = entry.num_failures
     if timed:
         durations = events.durations
         entry.total_response_time = round((durations.mean_ns or 0.0) * timed / NS_PER_MS)

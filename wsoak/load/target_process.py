@@ -14,6 +14,7 @@ from typing import Final
 
 import gevent
 from gevent import subprocess as cooperative
+from gevent.lock import RLock
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,11 @@ class TargetProcess:
             str(accounts),
             "--stop-with-stdin",
         ]
-        self._process = cooperative.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # a session of its own: a terminal's Ctrl-C is for us, and the target must outlive our sockets
+        self._process = cooperative.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        self._stopping = RLock()
         line = b""
         with gevent.Timeout(READY_TIMEOUT_S, False):
             line = self._process.stdout.readline()
@@ -62,12 +67,18 @@ class TargetProcess:
         self.pid: int = ready["pid"]
 
     def stop(self) -> None:
-        """Have it end in order, as SIGTERM would; by force when it takes too long."""
-        self._process.stdin.close()
-        try:
-            self._process.wait(timeout=STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            log.warning("The embedded target did not end within %.0f s, and was killed.", STOP_TIMEOUT_S)
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
+        """Have it end in order, as SIGTERM would; by force when it takes too long.
+
+        A call while another one is at it waits for that; later ones do nothing.
+        """
+        with self._stopping:
+            if self._process.poll() is not None:
+                return
+            self._process.stdin.close()
+            try:
+                self._process.wait(timeout=STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                log.warning("The embedded target did not end within %.0f s, and was killed.", STOP_TIMEOUT_S)
+                self._process.kill()
+                self._process.wait()
+            self._process.stdout.close()

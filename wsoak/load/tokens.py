@@ -14,8 +14,17 @@ MARGIN_SHARE: Final = 0.2
 MARGIN_MAX_S: Final = 30.0
 """A token is renewed in the last fifth of its life, or 30 s before its end, whichever is later."""
 
+LATEST_S: Final = 1e12
+"""Unix times beyond the year 33,000 are no times."""
 
-def mint(secret: str, subject: str, ttl_s: float, **claims: Any) -> str:
+ROUNDING_S: Final = 1.0
+"""Servers write whole seconds: a token that was issued at 12 may have been issued at 12.9."""
+
+RETRY_S: Final = 1.0
+"""How long after an attempt to renew a token the next one may come."""
+
+
+def mint(secret: str, subject: str, ttl_s: float, /, **claims: Any) -> str:
     """An HS256 token ``{"sub", "iat", "exp"}`` and ``claims``, valid from now for ``ttl_s`` seconds."""
     now = time.time()
     return jwt.encode({"sub": subject, "iat": now, "exp": now + ttl_s, **claims}, secret, algorithm=ALGORITHM)
@@ -24,22 +33,27 @@ def mint(secret: str, subject: str, ttl_s: float, **claims: Any) -> str:
 def lifetime(token: str) -> tuple[float | None, float | None]:
     """``iat`` and ``exp`` of a token in Unix seconds, unverified; ``None`` for what it does not say.
 
-    A text that is no JWT says neither.
+    A text that is no JWT says neither; it comes from a server, and may be anything.
     """
     try:
         claims = jwt.decode(token, options={"verify_signature": False, "verify_exp": False})
-    except jwt.InvalidTokenError:
+    except (jwt.InvalidTokenError, ValueError, RecursionError):
         return None, None
 
     def seconds(name: str) -> float | None:
         value = claims.get(name)
-        return float(value) if isinstance(value, (int, float)) else None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        # also leaves out "NaN" and whole numbers that no float can hold
+        return float(value) if abs(value) <= LATEST_S else None
 
     return seconds("iat"), seconds("exp")
 
 
 class FreshToken:
     """A token that is renewed before it ends.
+
+    While it is being renewed, and for ``RETRY_S`` after a refusal, whoever else asks is given the old one.
 
     Args:
         token: the first one.
@@ -52,12 +66,16 @@ class FreshToken:
     ) -> None:
         self._renew = renew
         self._now = now
+        self._renew_at: float | None = None
         self._take(token)
 
     @property
     def value(self) -> str:
         """A token that is still good for a while, if the server gives one."""
-        if self._renew_at is not None and self._now() >= self._renew_at:
+        now = self._now()
+        if self._renew_at is not None and now >= self._renew_at:
+            # several conversations of a user share a token: one of them renews it
+            self._renew_at = now + RETRY_S
             token = self._renew()
             if token is not None:
                 self._take(token)
@@ -66,8 +84,10 @@ class FreshToken:
     def _take(self, token: str) -> None:
         self._token = token
         issued_at, expires_at = lifetime(token)
-        self._renew_at: float | None = None
+        self._renew_at = None
         if expires_at is not None:
             # the server's clock may be off: count the life from now, by its own length where it says so
-            life_s = expires_at - (issued_at if issued_at is not None else self._now())
-            self._renew_at = self._now() + life_s - min(MARGIN_MAX_S, life_s * MARGIN_SHARE)
+            issued_s = self._now() if issued_at is None else issued_at + ROUNDING_S
+            life_s = expires_at - issued_s
+            wait_s = life_s - min(MARGIN_MAX_S, life_s * MARGIN_SHARE)
+            self._renew_at = self._now() + (wait_s if wait_s > 0 else RETRY_S)

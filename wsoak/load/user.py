@@ -16,20 +16,22 @@ does raises.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NoReturn
+from functools import partial
+from typing import Any, Final, Literal, NoReturn, cast
 
 import gevent
 from gevent.pool import Group
 from locust import User
 from locust.contrib.fasthttp import FastHttpSession
 from locust.env import Environment
-from locust.exception import StopUser
+from locust.exception import CatchResponseError, StopUser
 
 from wsoak.ledger import outcomes
 from wsoak.ledger.units import s_to_ns
-from wsoak.load.accounts import Account
-from wsoak.load.api import Answer, answer_of
+from wsoak.load.accounts import Account, BadAccounts
+from wsoak.load.api import UNREADABLE, Answer, answer_of, unreadable
 from wsoak.load.backoff import delay_s
 from wsoak.load.generator import Generator, generator_of
 from wsoak.load.options import Options
@@ -44,6 +46,9 @@ Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 MetricKind = Literal["counter", "gauge", "trend"]
 
 ANY_HOST: Final = "http://127.0.0.1"
+
+PRUNE_AT_LEAST: Final = 16
+"""A user that remembers more sockets than this looks now and then which of them have ended."""
 
 
 class WebSocketUser(User):
@@ -63,6 +68,8 @@ class WebSocketUser(User):
         # a fork inherits the parent's random state: seeded by who we are, not by when
         self.random = random.Random(f"{self.generator.run_id}/{self.generator.worker_index}/{self.number}")
         self._sockets: list[Connection] = []
+        self._prune_at = PRUNE_AT_LEAST
+        self._accounts: list[tuple[str, int]] = []
         self._last: dict[tuple[str, int], tuple[Connection, int]] = {}
         self._http: FastHttpSession | None = None
 
@@ -133,9 +140,12 @@ class WebSocketUser(User):
             heartbeat_s=heartbeat_s,
         )
         self._last[name, slot] = (connection, attempt)
-        self._sockets = [socket for socket in self._sockets if not socket.ended]
         if not connection.ended:
             self._sockets.append(connection)
+        if len(self._sockets) > self._prune_at:
+            self._sockets = [socket for socket in self._sockets if not socket.ended]
+            # not at each call: a user may have ten thousand
+            self._prune_at = max(PRUNE_AT_LEAST, 2 * len(self._sockets))
         return connection
 
     def connect_many(self, number: int, open_one: Callable[[int], Connection]) -> list[Connection]:
@@ -143,21 +153,39 @@ class WebSocketUser(User):
 
         Returns:
             the connections, by index; those that failed too.
+
+        Raises:
+            locust.exception.StopUser: where one of the calls did, after all of them; the user's end closes
+                what they opened.
         """
-        return self.generator.client.open_many(number, open_one)
+        stops: list[StopUser] = []
+        connections = self.generator.client.open_many(
+            number, lambda index: cast("Connection", _unless_stopped(partial(open_one, index), stops))
+        )
+        if stops:
+            raise stops[0]
+        return connections
 
     def gather(self, functions: Sequence[Callable[[], Any]]) -> None:
-        """Run these at the same time, each on a greenlet, until all are done; they end with the user."""
-        greenlets = [gevent.spawn(function) for function in functions]
+        """Run these at the same time, each on a greenlet, until all are done; they end with the user.
+
+        Raises:
+            locust.exception.StopUser: when all are done, where one of them raised it.
+            Exception: what another of them raised, as soon as it does; the others are ended then.
+        """
+        stops: list[StopUser] = []
+        greenlets = [gevent.spawn(_unless_stopped, function, stops) for function in functions]
         try:
-            gevent.joinall(greenlets)
+            gevent.joinall(greenlets, raise_error=True)
         finally:
             gevent.killall(greenlets)
+        if stops:
+            raise stops[0]
 
     def _wait_for_turn(self, name: str, slot: int) -> int:
         """Wait before a reconnect as the policy says; the attempt's number, 0 where it is no reconnect."""
         last, attempt = self._last.get((name, slot), (None, 0))
-        if last is None or (last.outcome == outcomes.OPEN and last.initiator in (None, "client")):
+        if last is None or not _went_wrong(last):
             return 0
         attempt = 1 if last.usable else attempt + 1
         if self.options.reconnect == "none":
@@ -180,6 +208,8 @@ class WebSocketUser(User):
                 ssl_context_factory=lambda: self.generator.tls,
                 network_timeout=self.options.reply_timeout,
                 connection_timeout=self.options.handshake_timeout,
+                # as FastHttpUser has it: what is tried again in silence is load that nobody asked for
+                max_retries=0,
             )
         return self._http
 
@@ -197,12 +227,24 @@ class WebSocketUser(User):
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         name = name or path.partition("?")[0]
-        with self.http.request(
-            method, path, name=name, json=json, headers=headers, catch_response=True
-        ) as response:
-            answer = answer_of(response)
-            if answer.error:
-                response.failure(answer.error)
+        try:
+            with self.http.request(
+                method, path, name=name, json=json, headers=headers, catch_response=True
+            ) as response:
+                answer = answer_of(response)
+                if answer.error:
+                    response.failure(answer.error)
+        except UNREADABLE as cause:
+            # its text is nobody's to see: it can quote a token that the server made up
+            answer = Answer(0, None, unreadable(cause))
+            self.environment.events.request.fire(
+                request_type=method,
+                name=name,
+                response_time=None,
+                response_length=0,
+                exception=CatchResponseError(answer.error),
+                context=self.context(),
+            )
         return answer
 
     def logged_in(self) -> None:
@@ -227,8 +269,19 @@ class WebSocketUser(User):
     # ------------------------------------------------------------------------------------------- figures
 
     def account(self, made: Callable[[int], Account]) -> Account:
-        """The account of this user: from ``--accounts``, else the n-th that ``made`` makes."""
-        return self.generator.accounts.next(type(self).__name__, made)
+        """An account for this user until it ends: from ``--accounts``, else the n-th that ``made`` makes.
+
+        Raises:
+            locust.exception.StopUser: when ``--accounts`` has none for it; the run is stopped then.
+        """
+        kind = type(self).__name__
+        try:
+            number, account = self.generator.accounts.take(kind, made)
+        except BadAccounts as error:
+            self.generator.give_up(str(error))
+            raise StopUser from None
+        self._accounts.append((kind, number))
+        return account
 
     def check(self, name: str, ok: Any) -> bool:
         """Count a check of the scenario's own, passed or failed; whether it passed."""
@@ -279,4 +332,26 @@ class WebSocketUser(User):
         for connection in self._sockets:
             connection.begin_close(1000, outcomes.RUN_ENDED)
         self._sockets = []
+        for kind, number in self._accounts:
+            self.generator.accounts.give_back(kind, number)
+        self._accounts = []
         self.drop_http()
+
+
+def _unless_stopped(function: Callable[[], Any], stops: list[StopUser]) -> Any:
+    """What it returns; a wish to stop the user is kept for whoever waits, as gevent would print it."""
+    try:
+        return function()
+    except StopUser as stop:
+        stops.append(stop)
+        return None
+
+
+def _went_wrong(connection: Connection) -> bool:
+    """Whether opening it again is a reconnect: it failed, or the peer ended it, or gave us cause to."""
+    if connection.outcome != outcomes.OPEN or connection.initiator in ("server", "network"):
+        return True
+    record = connection.record(time.perf_counter_ns())
+    if record.code is None or record.initiator is None:
+        return False
+    return bool(outcomes.close_error(record.code, record.initiator, record.detail, record.ended_by_run))

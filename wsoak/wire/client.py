@@ -144,7 +144,7 @@ class Client:
         self._ids = count()
         self._ping_ids = count()
         self._greenlets = Group()
-        self._drained: Waiter | None = None
+        self._drained: list[Waiter] = []
 
     def open(
         self,
@@ -242,7 +242,8 @@ class Client:
         deadline_ns = time.perf_counter_ns() + s_to_ns(timeout_s)
         self._opener.cancel()
         for connection in list(self.open_connections):
-            connection.begin_close(1000, outcomes.RUN_ENDED, timeout_s)
+            # the time is the stop's own: one deadline for all, and all that miss it are counted
+            connection.begin_close(1000, outcomes.RUN_ENDED, timeout_s + GRACE_NS / NS_PER_S)
         self._wait_until_drained(deadline_ns)
         left = list(self.open_connections)
         for connection in left:
@@ -313,15 +314,18 @@ class Client:
 
     def _wait_until_drained(self, deadline_ns: int) -> None:
         while not self._is_drained():
-            self._drained = Waiter()
-            self._drained.set_deadline(self.deadlines, deadline_ns)
-            if not self._drained.wait():
+            waiter = Waiter()
+            waiter.set_deadline(self.deadlines, deadline_ns)
+            self._drained.append(waiter)
+            if not waiter.wait():
                 return
 
     def _is_drained(self) -> bool:
         return not (self.open_connections or self.lingering or self.opening)
 
     def _look_drained(self) -> None:
-        if self._drained is not None and self._is_drained():
-            # later: a connection that is about to end must come to its end first
-            gevent.get_hub().loop.run_callback(self._drained.wake, True)
+        if self._drained and self._is_drained():
+            waiters, self._drained = self._drained, []
+            for waiter in waiters:
+                # later: a connection that is about to end must come to its end first
+                gevent.get_hub().loop.run_callback(waiter.wake, True)

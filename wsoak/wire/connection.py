@@ -368,8 +368,11 @@ class Connection:
         if self._replies is not None:
             answered = self._replies.answer(message, now_ns)
             if answered is not None:
-                if answered and self._usable_ns is None and self._usable_when is None:
-                    self._became_usable(now_ns)
+                if answered:
+                    if self._usable_ns is None and self._usable_when is None:
+                        self._became_usable(now_ns)
+                    # last: whoever waits runs at once
+                    answered.wake(message)
                 return
         self._last_push = message
         self._last_push_at = self.messages_received
@@ -377,7 +380,8 @@ class Connection:
 
     def on_ping(self, payload: bytes) -> None:
         """A ping came: answer it (RFC 6455 section 5.5.3)."""
-        if self.is_open:
+        # a peer that pings and does not read must not fill our memory
+        if self.is_open and self._link is not None and self._link.unsent_bytes <= HIGH_WATER_BYTES:
             self._transmit(PONG, payload)
 
     def on_pong(self, payload: bytes, now_ns: int) -> None:
@@ -535,6 +539,7 @@ class Connection:
         """The connection's row in the ledger, when it ends at ``now_ns``."""
         closing = self._closing
         opening = self.opening
+        phase_ns = opening.phases_ns.get
         existed = closing.initiator is not None
         return ConnectionRecord(
             id=self.id,
@@ -547,7 +552,11 @@ class Connection:
             status=opening.status,
             error=opening.error,
             body=opening.body,
-            **{f"{phase}_ms": ns_to_ms(opening.phases_ns.get(phase)) for phase in outcomes.PHASES},
+            resolve_ms=ns_to_ms(phase_ns("resolve")),
+            tcp_ms=ns_to_ms(phase_ns("tcp")),
+            tls_ms=ns_to_ms(phase_ns("tls")),
+            upgrade_ms=ns_to_ms(phase_ns("upgrade")),
+            hello_ms=ns_to_ms(phase_ns("hello")),
             usable_ms=ns_to_ms(self._usable_ns),
             usable=self._was_usable(),
             attempt=self._attempt,

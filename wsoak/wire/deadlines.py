@@ -34,6 +34,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._buckets: dict[int, Bucket] = {}
         self._done_tick = 0
+        self._expiring: Bucket = set()
         self._timer: Any = None
 
     def add(self, entry: Expirable, at_ns: int) -> Bucket:
@@ -56,6 +57,7 @@ class Deadlines:
     def stop(self) -> None:
         """Forget all deadlines, and give the timer back."""
         self._buckets.clear()
+        self._expiring.clear()
         if self._timer is not None:
             self._timer.stop()
             self._timer.close()
@@ -74,6 +76,9 @@ class Deadlines:
             # done first: what expires may set a deadline of its own
             self._done_tick = tick
             bucket = buckets.pop(tick, None)
+            if bucket is None:
+                continue
+            self._expiring = bucket
             while bucket:
                 entry = bucket.pop()
                 try:

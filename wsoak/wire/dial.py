@@ -12,13 +12,14 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any, Final
 
 from gevent import get_hub, getcurrent
 from gevent import socket as cooperative_socket
+from gevent.event import AsyncResult
 
 from wsoak.ledger import outcomes
 from wsoak.ledger.units import NS_PER_MS
@@ -47,6 +48,9 @@ _CONNECT_OUTCOMES: Final = {
     errno.ENFILE: outcomes.DESCRIPTORS_EXHAUSTED,
     errno.ENOBUFS: outcomes.DESCRIPTORS_EXHAUSTED,
 }
+
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class OutOfTime(BaseException):
@@ -99,10 +103,14 @@ class Opening:
 
 
 class Resolver:
-    """Name look-ups, each done once: later openings to the same host have no ``resolve`` phase."""
+    """Name look-ups, each done once: later openings to the same host have no ``resolve`` phase.
+
+    Openings that begin while a look-up is under way wait for that one.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], list[Address]] = {}
+        self._under_way: dict[tuple[str, int], AsyncResult] = {}
 
     def known(self, host: str, port: int) -> list[Address] | None:
         """The addresses found before, the one that worked last first."""
@@ -114,9 +122,29 @@ class Resolver:
         Raises:
             OSError: when there is no such name.
         """
-        found = cooperative_socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [(int(family), address) for family, _, _, _, address in found]
-        self._known[host, port] = addresses
+        while (under_way := self._under_way.get((host, port))) is not None:
+            under_way.wait()
+            if isinstance(under_way.exception, (OSError, UnicodeError)):
+                raise under_way.exception
+            known = self.known(host, port)
+            # none: whoever asked was killed, and the next one asks
+            if known is not None:
+                return known
+        return self._ask(host, port)
+
+    def _ask(self, host: str, port: int) -> list[Address]:
+        answer = self._under_way[host, port] = AsyncResult()
+        try:
+            found = cooperative_socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = [(int(family), address) for family, _, _, _, address in found]
+            self._known[host, port] = addresses
+        except BaseException as error:
+            answer.set_exception(error)
+            raise
+        else:
+            answer.set(addresses)
+        finally:
+            del self._under_way[host, port]
         return addresses
 
     def prefer(self, host: str, port: int, address: Address) -> None:
@@ -171,50 +199,46 @@ class Dialer:
             request.subprotocols,
             request.origin,
         )
-        opening = self.connect(endpoint, timeout_ns)
-        if opening.outcome:
-            return opening
-        deadline_ns = opening.started_ns + timeout_ns
-        with self.alarm(deadline_ns) as alarm:
-            try:
-                _upgrade(opening, head, HeadParser(key, request.subprotocols), alarm)
-                return self.unless_cancelled(opening)
-            except OutOfTime:
-                return self.out_of_time(opening)
-            except OSError as error:
-                return opening.failed(*outcome_of(error, opening.phase))
-            except BaseException:
-                opening.drop()
-                raise
+        parser = HeadParser(key, request.subprotocols)
+        return self.connect(
+            endpoint, timeout_ns, lambda opening, alarm: _upgrade(opening, head, parser, alarm)
+        )
 
-    def connect(self, endpoint: Endpoint, timeout_ns: int) -> Opening:
-        """The phases before the upgrade: ``outcome`` is empty, and ``stream`` there, when they went well.
+    def connect(
+        self, endpoint: Endpoint, timeout_ns: int, upgrade: Callable[[Opening, Alarm], None]
+    ) -> Opening:
+        """As ``dial``, with an ``upgrade`` of the caller's own: it says of the opening what became of it.
+
+        What is thrown into it by its alarm, and its OSErrors, are taken care of here.
 
         Raises:
             gevent.GreenletExit: as ``dial``.
         """
         opening = Opening(time.perf_counter_ns())
-        if self._cancelled:
+        if self._is_cancelled():
             return opening.failed(outcomes.CANCELLED)
-        with self.alarm(opening.started_ns + timeout_ns):
+        with Alarm(self._deadlines, opening.started_ns + timeout_ns, self._alarms) as alarm:
             try:
                 addresses = self._resolve(opening, endpoint)
                 if not opening.outcome:
                     self._connect_tcp(opening, endpoint, addresses)
                 if not opening.outcome and endpoint.secure:
                     self._connect_tls(opening, endpoint)
+                if not opening.outcome:
+                    opening.phase = "upgrade"
+                    upgrade(opening, alarm)
             except OutOfTime:
-                return self.out_of_time(opening)
+                return self._out_of_time(opening)
+            except OSError as error:
+                return opening.failed(*outcome_of(error, opening.phase))
             except BaseException:
                 opening.drop()
                 raise
-        return self.unless_cancelled(opening)
+        if opening.is_open and self._is_cancelled():
+            return opening.failed(outcomes.CANCELLED)
+        return opening
 
-    def alarm(self, at_ns: int) -> Alarm:
-        """A ``with`` block that ends with ``OutOfTime`` at ``at_ns``, or when all is cancelled."""
-        return Alarm(self._deadlines, at_ns, self._alarms)
-
-    def out_of_time(self, opening: Opening) -> Opening:
+    def _out_of_time(self, opening: Opening) -> Opening:
         """The opening did not end in its time, or the run's end came first."""
         if self._cancelled:
             return opening.failed(outcomes.CANCELLED)
@@ -222,10 +246,8 @@ class Dialer:
         outcome = f"{outcomes.TIMEOUT_PREFIX}{opening.phase}"
         return opening.failed(outcomes.RESOLVE_FAILED if opening.phase == "resolve" else outcome)
 
-    def unless_cancelled(self, opening: Opening) -> Opening:
-        """The opening, if the run's end did not come between."""
-        went_well = opening.is_open or not opening.outcome
-        return opening.failed(outcomes.CANCELLED) if self._cancelled and went_well else opening
+    def _is_cancelled(self) -> bool:
+        return self._cancelled
 
     def cancel(self) -> None:
         """End what is under way, within a tick of ``Deadlines``, and whatever begins later: ``cancelled``."""
@@ -241,6 +263,9 @@ class Dialer:
         try:
             addresses = self.resolver.resolve(endpoint.host, endpoint.port)
         except (OSError, UnicodeError) as error:
+            if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+                opening.failed(*outcome_of(error, opening.phase))
+                return []
             text = error.strerror if isinstance(error, OSError) else "not a host name"
             opening.failed(outcomes.RESOLVE_FAILED, f"{outcomes.RESOLVE_FAILED}: {text}")
             return []
@@ -338,24 +363,24 @@ class Alarm:
         self._alarms.discard(self)
 
 
-def _upgrade(opening: Opening, head: bytes, parser: HeadParser, alarm: Alarm) -> Opening:
-    opening.phase = "upgrade"
+def _upgrade(opening: Opening, head: bytes, parser: HeadParser, alarm: Alarm) -> None:
     stream = opening.stream
     assert stream is not None
     started_ns = time.perf_counter_ns()
     stream.send(head)
     result = read_answer(stream, parser, alarm)
     if result is None:
-        return opening.failed(outcomes.EOF)
-    opening.status = result.status
+        opening.failed(outcomes.EOF)
+        return
     if result.outcome != outcomes.OPEN:
-        return refused(opening, result)
+        refused(opening, result)
+        return
+    opening.status = result.status
     opening.phases_ns["upgrade"] = time.perf_counter_ns() - started_ns
     opening.outcome = outcomes.OPEN
     opening.phase = ""
     opening.subprotocol = result.subprotocol
     opening.tail = result.tail
-    return opening
 
 
 def read_answer(stream: Stream, parser: HeadParser, alarm: Alarm) -> HandshakeResult | None:
@@ -389,11 +414,11 @@ def read_answer(stream: Stream, parser: HeadParser, alarm: Alarm) -> HandshakeRe
         return result
 
 
-def refused(opening: Opening, result: HandshakeResult) -> Opening:
+def refused(opening: Opening, result: HandshakeResult) -> None:
     """The answer was another than an upgrade by the rules."""
     opening.status = result.status
     opening.body = result.body.decode("utf-8", errors="replace")
-    return opening.failed(result.outcome, result.error or result.outcome)
+    opening.failed(result.outcome, result.error or result.outcome)
 
 
 def wait(fd: int, events: int) -> None:

@@ -77,11 +77,16 @@ class Endpoint:
 
 
 def mask_query(path: str) -> str:
-    """``path`` with the value of each query parameter masked: tokens travel in queries."""
+    """``path`` with the value of each query parameter masked: tokens travel there, some without a name."""
     head, mark, query = path.partition("?")
-    return head + mark + re.sub(r"=[^&]*", "=***", query)
+    return head + mark + "&".join(map(_mask, query.split("&"))) if query else path
+
+
+def _mask(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    return f"{name}=***" if equals else "***"
 
 
 def _safe(url: str) -> str:
     """A URL as an error may show it: without credentials and query."""
-    return repr(re.sub(r"//[^/@]*@", "//***@", url.partition("?")[0])[:120])
+    return repr(re.sub(r"//[^/]*@", "//***@", url.partition("?")[0])[:120])

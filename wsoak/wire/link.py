@@ -57,6 +57,10 @@ class Link(Protocol):
             OSError: when the connection is broken.
         """
 
+    @property
+    def unsent_bytes(self) -> int:
+        """How many bytes the kernel has not taken yet."""
+
     def when_sent(self, waiter: Waiter) -> None:
         """Wake ``waiter`` with ``True`` when nothing is unsent any more, or the connection broke."""
 
@@ -82,6 +86,11 @@ class StreamLink(Link):
         self._watcher: Any = None
         self._linger: Duty | None = None
         self._waiters: list[Waiter] | None = None
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See ``Link``."""
+        return self._stream.unsent_bytes
 
     def when_sent(self, waiter: Waiter) -> None:
         """See ``Link``."""

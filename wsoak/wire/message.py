@@ -99,8 +99,4 @@ def error_text(data: str | bytes | None, limit: int = 300) -> str:
         error = error.get("message")
     if error is None and value.get("type") == "error":
         error = value.get("message", value.get("detail", "error"))
-    try:
-        return str(error)[:limit] if error else ""
-    except RecursionError:
-        # nested just deep enough to be parsed, and too deep to be written
-        return ""
+    return str(error)[:limit] if error else ""

@@ -38,7 +38,7 @@ from websocket._handshake import CookieJar
 from websocket._url import parse_url
 
 from wsoak.ledger import outcomes
-from wsoak.wire.dial import Alarm, Dialer, Opening, OutOfTime, Request, outcome_of, read_answer, refused, wait
+from wsoak.wire.dial import Alarm, Dialer, Opening, Request, read_answer, refused, wait
 from wsoak.wire.endpoint import Endpoint
 from wsoak.wire.frames import (
     CLOSE,
@@ -75,66 +75,60 @@ class ReferenceOpener:
     def open(self, endpoint: Endpoint, request: Request, timeout_ns: int) -> tuple[Opening, Link | None]:
         """See ``client.Opener``."""
         url, options = _options(endpoint, request)
-        opening = self._dialer.connect(endpoint, timeout_ns)
-        stream, opening.stream = opening.stream, None
-        if stream is None:
+        ws = websocket.WebSocket(skip_utf8_validation=True)
+        ahead: ReadAhead | None = None
+
+        def upgrade(opening: Opening, alarm: Alarm) -> None:
+            nonlocal ahead
+            assert opening.stream is not None
+            ahead = ReadAhead(opening.stream)
+            _upgrade(opening, ws, ahead, alarm, url, options, request)
+
+        opening = self._dialer.connect(endpoint, timeout_ns, upgrade)
+        opening.stream = None
+        if ahead is None or not opening.is_open:
             return opening, None
-        opening.phase = "upgrade"
-        ahead = ReadAhead(stream)
-        try:
-            with self._dialer.alarm(opening.started_ns + timeout_ns) as alarm:
-                ws = self._upgrade(opening, ahead, alarm, url, options, request)
-        finally:
-            if not opening.is_open:
-                stream.close()
-        if self._dialer.unless_cancelled(opening).is_open and ws is not None:
-            return opening, ReferenceLink(self._client, ws, ahead, self._client.settings.max_message_bytes)
-        stream.close()
-        return opening, None
+        return opening, ReferenceLink(self._client, ws, ahead, self._client.settings.max_message_bytes)
 
     def cancel(self) -> None:
         """See ``client.Opener``."""
         self._dialer.cancel()
 
-    def _upgrade(
-        self,
-        opening: Opening,
-        ahead: ReadAhead,
-        alarm: Alarm,
-        url: str,
-        options: dict[str, Any],
-        request: Request,
-    ) -> websocket.WebSocket | None:
-        ws = websocket.WebSocket(skip_utf8_validation=True)
-        # the jar is read before the request is sent, and nothing switches greenlets in between
-        CookieJar.jar.clear()
-        started_ns = time.perf_counter_ns()
-        try:
-            try:
-                ws.connect(url, socket=ahead, redirect_limit=0, **options)  # type: ignore[no-untyped-call]
-            except _HeadTooLarge:
-                error = f"{outcomes.HEAD_TOO_LARGE}: the response head is longer than the limit"
-                opening.failed(outcomes.HEAD_TOO_LARGE, error)
-            except websocket.WebSocketConnectionClosedException:
-                opening.failed(outcomes.EOF)
-            except (_HeadComplete, websocket.WebSocketException, CookieError, ValueError) as error:
-                _explain(opening, ahead, alarm, request, _status_of(ws, error))
-            else:
-                opening.status = ws.status
-                fault = _fault(ws.headers or {}, request)
-                if fault:
-                    opening.failed(outcomes.BAD_UPGRADE, f"{outcomes.BAD_UPGRADE}: {fault}")
-                else:
-                    opening.phases_ns["upgrade"] = time.perf_counter_ns() - started_ns
-                    opening.outcome = outcomes.OPEN
-                    opening.phase = ""
-                    opening.subprotocol = (ws.headers or {}).get("sec-websocket-protocol")
-                    return ws
-        except OutOfTime:
-            self._dialer.out_of_time(opening)
-        except OSError as error:
-            opening.failed(*outcome_of(error, opening.phase))
-        return None
+
+def _upgrade(
+    opening: Opening,
+    ws: websocket.WebSocket,
+    ahead: ReadAhead,
+    alarm: Alarm,
+    url: str,
+    options: dict[str, Any],
+    request: Request,
+) -> None:
+    # the jar is read before the request is sent, and nothing switches greenlets in between
+    CookieJar.jar.clear()
+    started_ns = time.perf_counter_ns()
+    try:
+        ws.connect(url, socket=ahead, redirect_limit=0, **options)  # type: ignore[no-untyped-call]
+    except _HeadTooLarge:
+        error = f"{outcomes.HEAD_TOO_LARGE}: the response head is longer than the limit"
+        opening.failed(outcomes.HEAD_TOO_LARGE, error)
+        return
+    except websocket.WebSocketConnectionClosedException:
+        opening.failed(outcomes.EOF)
+        return
+    except (_HeadComplete, websocket.WebSocketException, CookieError, ValueError) as error:
+        _explain(opening, ahead, alarm, request, _status_of(ws, error))
+        return
+    opening.status = ws.status
+    headers = ws.headers or {}
+    fault = _fault(headers, request)
+    if fault:
+        opening.failed(outcomes.BAD_UPGRADE, f"{outcomes.BAD_UPGRADE}: {fault}")
+        return
+    opening.phases_ns["upgrade"] = time.perf_counter_ns() - started_ns
+    opening.outcome = outcomes.OPEN
+    opening.phase = ""
+    opening.subprotocol = headers.get("sec-websocket-protocol")
 
 
 def _options(endpoint: Endpoint, request: Request) -> tuple[str, dict[str, Any]]:
@@ -378,7 +372,7 @@ class ReferenceLink(StreamLink):
     def start(self, connection: Connection) -> None:
         """See ``Link``."""
         self._listen(connection)
-        if self._ahead.buffered or self._stream.pending():
+        if self._ahead.buffered:
             self._take(READS_A_TURN)
         if self._watcher is not None:
             self._client.spawn(self._read)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from wsoak.ledger.recorder import Series
 from wsoak.wire.message import Message, ask
@@ -104,11 +104,11 @@ class Replies:
         self._client.in_flight += 1
         reply.set_deadline(self._client.deadlines, sent_ns + reply.timeout_ns)
 
-    def answer(self, message: Message, now_ns: int) -> bool | None:
-        """Give a message to the request that it answers.
+    def answer(self, message: Message, now_ns: int) -> Reply | Literal[False] | None:
+        """Find the request that a message answers, and count it.
 
         Returns:
-            ``True``: it answered one; ``False``: none such is in flight; ``None``: it is no answer.
+            the request, which the caller wakes; ``False``: none such is in flight; ``None``: it is no answer.
         """
         key = ask(self._reply_id, message)
         if key is None:
@@ -133,8 +133,7 @@ class Replies:
         series.response_ns.append(now_ns - reply.intended_ns)
         series.service_ns.append(service_ns)
         self._client.in_flight -= 1
-        reply.wake(message)
-        return True
+        return reply
 
     def expire(self, reply: Reply) -> None:
         """The deadline of a request is past."""

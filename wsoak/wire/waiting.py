@@ -30,8 +30,14 @@ class Waiter:
         self._bucket = deadlines.add(self, at_ns)
 
     def wait(self) -> Any:
-        """Block the calling greenlet until ``wake`` was called."""
+        """Block the calling greenlet until ``wake`` was called.
+
+        Raises:
+            RuntimeError: when another greenlet waits for the same already.
+        """
         if not self.done:
+            if self._greenlet is not None:
+                raise RuntimeError("only one greenlet can wait for this")
             self._greenlet = getcurrent()
             try:
                 get_hub().switch()

@@ -1,0 +1,5 @@
+"""Tests of the Locust side. Locust comes first, as it monkey-patches when it is imported."""
+
+import locust
+
+__all__ = ["locust"]

@@ -1,0 +1,7 @@
+"""The load's fixtures serve the scenarios too."""
+
+from __future__ import annotations
+
+from tests.load.conftest import command_line, target
+
+__all__ = ["command_line", "target"]

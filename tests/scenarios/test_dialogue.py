@@ -1,0 +1,232 @@
+"""Dialogue: what a history must hold, and a whole conversation with the target."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from locust import constant
+
+from scenarios.dialogue import (
+    FIRST_PHONE,
+    MESSAGES_A_SESSION,
+    NAME,
+    Conversation,
+    DialogueUser,
+    answered_id,
+)
+from scenarios.dialogue import (
+    test_account as account_number,
+)
+from tests.load.session import Session, session
+from tests.target.client import PASSWORD, Target, running
+from tests.wire.harness import until
+from wsoak.wire.message import Message
+
+FINDINGS = ("history-lost", "messages-repeated", "messages-reordered")
+
+
+class Observer:
+    """In a user's place: remembers what was observed."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, tuple[int, int]] = {}
+        self.texts: set[str] = set()
+
+    def observe(self, finding: str, name: str, count: int, of: int, text: str = "") -> None:
+        """See ``WebSocketUser.observe``."""
+        assert name == NAME
+        assert bool(text) is bool(count)
+        self.seen[finding] = (count, of)
+
+
+def verified(acknowledged: list[str], remembered: list[str]) -> tuple[int, int, int]:
+    """How many messages were lost, repeated, and whether they were reordered."""
+    observer = Observer()
+    conversation = Conversation(cast("DialogueUser", observer), 0)
+    conversation.acknowledged = list(acknowledged)
+    conversation.verify(list(remembered))
+    assert tuple(observer.seen) == FINDINGS
+    assert {of for _, of in observer.seen.values()} == {len(acknowledged)}
+    lost, repeated, reordered = (observer.seen[finding][0] for finding in FINDINGS)
+    return lost, repeated, reordered
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "remembered", "expected"),
+    [
+        ("abc", "abc", (0, 0, 0)),
+        # stored, though its answer never came: that is allowed
+        ("abc", "abcd", (0, 0, 0)),
+        ("abc", "xabyc", (0, 0, 0)),
+        ("ac", "abc", (0, 0, 0)),
+        ("abc", "ab", (1, 0, 0)),
+        ("abc", "ac", (1, 0, 0)),
+        ("abc", "", (3, 0, 0)),
+        ("abc", "xyz", (3, 0, 0)),
+        ("abc", "abbc", (0, 1, 0)),
+        ("abc", "aabbcc", (0, 3, 0)),
+        ("abc", "aaaa", (2, 3, 0)),
+        # what is repeated keeps its first place
+        ("abc", "abca", (0, 1, 0)),
+        ("abc", "acb", (0, 0, 1)),
+        ("abc", "cba", (0, 0, 1)),
+        ("abc", "ca", (1, 0, 1)),
+        ("abc", "ccaa", (1, 2, 1)),
+        ("a", "a", (0, 0, 0)),
+    ],
+)
+def test_every_acknowledged_message_is_there_once_in_order(
+    acknowledged: str, remembered: str, expected: tuple[int, int, int]
+) -> None:
+    assert verified(list(acknowledged), list(remembered)) == expected
+
+
+MESSAGES = st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1)
+
+
+@given(MESSAGES, st.lists(st.sampled_from("vwxyz")), st.randoms())
+def test_a_history_that_only_holds_more_is_in_order(
+    acknowledged: list[str], more: list[str], random: Any
+) -> None:
+    remembered = list(acknowledged)
+    for message in more:
+        remembered.insert(random.randint(0, len(remembered)), message)
+    assert verified(acknowledged, remembered) == (0, 0, 0)
+
+
+@given(MESSAGES, st.lists(st.sampled_from("abcdefghxyz")))
+def test_lost_and_repeated_are_counted_by_message(acknowledged: list[str], remembered: list[str]) -> None:
+    lost, repeated, _ = verified(acknowledged, remembered)
+    assert lost == sum(message not in remembered for message in acknowledged)
+    assert repeated == sum(max(0, remembered.count(message) - 1) for message in acknowledged)
+
+
+@pytest.mark.parametrize(
+    ("text", "answers"),
+    [
+        ('{"type": "response", "reply_to": "m1"}', "m1"),
+        ('{"type": "response_chunk", "reply_to": "m1"}', None),
+        ('{"type": "error", "reply_to": "m1"}', None),
+        ('{"reply_to": "m1"}', None),
+        ('{"type": "response"}', None),
+        ("[]", None),
+        ("not JSON", None),
+    ],
+)
+def test_only_a_response_answers_a_message(text: str, answers: str | None) -> None:
+    assert answered_id(Message(text, 0)) == answers
+
+
+def test_accounts_are_those_that_the_target_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WSOAK_PASSWORD", raising=False)
+    assert account_number(0) == {"phone": str(FIRST_PHONE), "password": PASSWORD}
+    monkeypatch.setenv("WSOAK_PASSWORD", "other")
+    assert account_number(7) == {"phone": "13900000009", "password": "other"}
+
+
+def sessions(target: Target) -> float:
+    """Sessions that were created and not deleted."""
+    return target.metric("wsoak_target_sessions_open", system=NAME)
+
+
+def files_of(path: Path) -> str:
+    """The whole text of a run directory."""
+    return "\n".join(file.read_text() for file in path.iterdir())
+
+
+def test_readers_talk_and_leave_nothing_behind(
+    target: Target, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    before = sessions(target)
+    # with a stop time-out, as a request that is under way when its user is killed may have made a session
+    arguments = ("--message-rate", "0", "--sockets-per-user", "2", "--stop-timeout", "20")
+    with session(DialogueUser, host=target.url, run_dir=tmp_path / "r", arguments=arguments) as made:
+        made.start(3)
+        stats = made.environment.stats
+        until(lambda: stats.get("/v1/dialogues/{session_id}", "DELETE").num_requests >= 12)
+        reader = made.stop()
+        assert sessions(target) == before
+    books = reader.books()
+    conversations = stats.get("/v1/dialogues/{session_id}", "DELETE").num_requests
+    assert books.count("replies", NAME) >= 12 * MESSAGES_A_SESSION
+    lost = books.observations["history-lost", NAME]
+    assert (lost.count, lost.of) == (0, books.count("replies", NAME))
+    assert books.count("check_passed", "there are books") == 3
+    assert {record.path for record in reader.connections()} != set()
+    assert all("token=***" in record.path for record in reader.connections())
+    assert sorted(key for key in stats.entries if not key[1].startswith("WS")) == [
+        ("/v1/auth/login", "POST"),
+        ("/v1/books", "GET"),
+        ("/v1/dialogues/book/start", "POST"),
+        ("/v1/dialogues/{session_id}", "DELETE"),
+        ("/v1/dialogues/{session_id}/history", "GET"),
+    ]
+    assert stats.get("/v1/dialogues/book/start", "POST").num_requests == conversations
+    assert stats.get("/v1/auth/login", "POST").num_requests == 3
+    assert not stats.errors
+    # a token begins with the JSON of its header
+    for text in (files_of(tmp_path / "r"), caplog.text, *capfd.readouterr()):
+        assert "eyJ" not in text
+        assert PASSWORD not in text
+        assert str(FIRST_PHONE) not in text
+
+
+def test_a_conversation_that_the_run_cuts_off_is_verified_and_deleted(target: Target, tmp_path: Path) -> None:
+    before = sessions(target)
+    arguments = ("--message-rate", "50")
+    with session(DialogueUser, host=target.url, run_dir=tmp_path / "r", arguments=arguments) as made:
+        made.start(2)
+        until(lambda: replies(made) > 4)
+        assert sessions(target) == before + 2
+        reader = made.stop()
+        assert sessions(target) == before
+    books = reader.books()
+    assert books.observations["history-lost", NAME].of > 0
+    assert sum(group.count for kind, group in books.ends.items() if kind.ended_by_run) == 2
+
+
+def replies(made: Session) -> int:
+    """Answers in the books so far."""
+    made.run_under_way.flush()
+    return int(made.run_under_way._collector.books.count("replies", NAME))
+
+
+def test_a_reader_outlives_its_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSOAK_JWT_SECRET", "a secret of the tests, thirty-two bytes or more")
+
+    class Patient(DialogueUser):
+        """Waits longer than a token lives."""
+
+        wait_time = constant(1.1)
+
+    with running("--access-token-ttl", "1", "--ws-token-ttl", "1") as target:
+        arguments = ("--message-rate", "0")
+        with session(Patient, host=target.url, run_dir=tmp_path / "r", arguments=arguments) as made:
+            made.start()
+            stats = made.environment.stats
+            until(lambda: stats.get("/v1/dialogues/{session_id}", "DELETE").num_requests >= 2)
+            reader = made.stop()
+    assert stats.get("/v1/auth/refresh", "POST").num_requests >= 1
+    assert not stats.errors
+    assert [record.outcome for record in reader.connections()][:2] == ["open"] * 2
+    assert reader.books().count("replies", NAME) >= 2 * MESSAGES_A_SESSION
+
+
+def test_a_wrong_password_stops_the_run(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WSOAK_PASSWORD", "wrong-passw0rd")
+    with session(DialogueUser, host=target.url, run_dir=tmp_path / "r") as made:
+        made.runner.start(10, 100)
+        until(lambda: made.runner.state == "stopped" and made.run_under_way is None)
+        assert made.quit() == 4
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("wsoak")]
+    assert len(ours) == 1
+    assert ours[0].startswith("Nobody can log in (HTTP 401)")
+    assert "wrong-passw0rd" not in caplog.text + files_of(tmp_path / "r")

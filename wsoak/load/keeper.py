@@ -1,0 +1,146 @@
+"""Keeper: keeps one run's books, from whoever makes its load, and judges it at its end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import gevent
+from locust.env import Environment
+
+from wsoak.ledger.delta import Delta
+from wsoak.ledger.recorder import Recorder
+from wsoak.ledger.rundir import UnwritableRun
+from wsoak.ledger.units import ns_to_s
+from wsoak.load.collector import Collector, Judgement, new_run
+from wsoak.load.gauges import Gauges
+from wsoak.load.generator import stop_run
+from wsoak.load.header import run_header
+from wsoak.load.live import Window, line
+from wsoak.load.options import Options
+from wsoak.load.relay import DRAIN, Roll
+
+log = logging.getLogger(__name__)
+
+TURN_S: Final = 1.0
+LIVE_EVERY: Final = 2
+"""A live line every so many turns."""
+DRAIN_PATIENCE_S: Final = 60.0
+"""How long living workers may take to stop their users and report, beyond the users' own stop time-out."""
+
+MASTER: Final = "master"
+
+
+class Keeper:
+    """The books of a run.
+
+    Args:
+        host: the host under load, as Locust was given it.
+        workers: how many workers there should be; 0 for a single process.
+        alive: the workers that live, by the names under which they report.
+        send_all: sends a message of a kind to every worker.
+        watched: process ids and metrics URLs of the server's; in a single process the producer reads them.
+        show: prints a live line; ``None`` for none (the web UI shows the run).
+
+    Raises:
+        ledger.rundir.UnwritableRun, psutil.Error: when it cannot begin.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        options: Options,
+        host: str,
+        *,
+        workers: int = 0,
+        alive: Callable[[], list[str]] = list,
+        send_all: Callable[[str, dict[str, Any]], None] | None = None,
+        watched: list[str] | None = None,
+        show: Callable[[str], None] | None = None,
+    ) -> None:
+        started_at = round(time.time(), 3)
+        scenarios = [user_class.__name__ for user_class in environment.user_classes]
+        self.run_id, path = new_run(
+            options.run_dir, scenarios, started_at, numbered=environment.web_ui is not None
+        )
+        self._environment = environment
+        self._alive = alive
+        self._send_all = send_all
+        self._show = show
+        self._window = Window()
+        self._started_ns = time.perf_counter_ns()
+        self._roll = Roll(self.run_id, workers)
+        header = run_header(self.run_id, started_at, scenarios, host, options.plain())
+        self._collector = Collector(path, header | {"expected_workers": workers})
+        self.broken: UnwritableRun | None = None
+        # a keeper of workers looks at itself too: a master that is busy is late to take reports
+        self._own = Recorder(MASTER) if workers else None
+        self._gauges = None if self._own is None else Gauges(self._own, dict, watched or [])
+        self._loop = gevent.spawn(self._turn_for_ever)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return ns_to_s(time.perf_counter_ns() - self._started_ns)
+
+    def take(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Take a report in, once; the acknowledgement to send back."""
+        if self._roll.take(message, self.elapsed_s, time.time()):
+            carried = message["delta"]
+            self._add(carried if isinstance(carried, Delta) else Delta.from_plain(carried))
+        return {"run": message["run"], "seq": self._roll.acknowledged(message["worker"])}
+
+    def drain(self, stop_timeout_s: float) -> None:
+        """Have all living workers stop and report to the end, and wait for it, bounded."""
+        if self._send_all is None:
+            return
+        self._send_all(DRAIN, {"run": self.run_id})
+        with gevent.Timeout(DRAIN_PATIENCE_S + stop_timeout_s, False):
+            while self._roll.awaited(self._alive()):
+                gevent.sleep(0.05)
+
+    def finish(self, ended_by: str) -> Judgement:
+        """End the run, and judge it; the producers have sent their last reports.
+
+        Raises:
+            ledger.rundir.UnwritableRun: when the directory could not be written.
+        """
+        self._loop.kill()
+        if self._gauges is not None:
+            self._gauges.stop()
+        self._keep_own()
+        if self.broken is not None:
+            raise self.broken
+        return self._collector.finish(ended_by, workers=self._roll.to_json(self.elapsed_s))
+
+    def _add(self, delta: Delta) -> None:
+        self._window.add(delta)
+        try:
+            self._collector.add(delta)
+        except UnwritableRun as error:
+            if self.broken is None:
+                log.error("%s The run is stopped: what is not written cannot be judged.", error)
+                self.broken = error
+                stop_run(self._environment)
+
+    def _keep_own(self) -> None:
+        if self._own is not None:
+            self._add(self._own.take())
+
+    def _turn_for_ever(self) -> None:
+        turns = 0
+        while True:
+            gevent.sleep(TURN_S)
+            self._keep_own()
+            turns += 1
+            if self._show is not None and turns % LIVE_EVERY == 0:
+                runner = self._environment.runner
+                users = runner.user_count if runner else 0
+                try:
+                    self._show(line(self.elapsed_s, users, self._collector.books, self._window))
+                except OSError as error:
+                    # whoever read our output is gone: the run goes on
+                    log.warning("Live lines can no longer be shown: %s.", error.strerror)
+                    self._show = None
