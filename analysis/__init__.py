@@ -4,6 +4,7 @@
 - ``fonts``     which fonts there are, and text that they can draw
 - ``style``     colours, line styles, axes: what all charts share
 - ``charts``    one function a chart, from a prepared frame to a figure; one table of them
+- ``recovery``  mass drops of sockets, and how their users came back
 - ``report``    ``report.html`` and its pictures
 - ``diagnose``  findings in the terminal
 - ``compare``   two runs, or two sets of runs, side by side

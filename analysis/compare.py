@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.frames import number
+from analysis.frames import number, read_connections
+from analysis.recovery import MassDrop, mass_drops
 from analysis.report import environment
 from wsoak.judge.findings import Finding, find
 from wsoak.judge.summary import when
@@ -44,6 +45,7 @@ class Figures:
     usable: float | None
     errors_a_second: float | None
     reconnects: int
+    drops: tuple[MassDrop, ...]
     response_n: int
     response_p50_ns: int | None
     response_p99_ns: int | None
@@ -51,6 +53,14 @@ class Figures:
     closes: Mapping[str, int]
     findings: tuple[Finding, ...]
     doubts: tuple[Doubt, ...]
+
+    @property
+    def recovery_s(self) -> float | None:
+        """Seconds until 95 % were back after the slowest mass drop: infinite where they never were."""
+        never = float("inf")
+        return max(
+            (never if drop.recovered_s is None else drop.recovered_s for drop in self.drops), default=None
+        )
 
     @property
     def works(self) -> tuple[bool | None, str]:
@@ -115,6 +125,7 @@ def figures(path: Path) -> Figures:
         usable=_share(usable, usable + unusable),
         errors_a_second=errors / seconds if seconds else None,
         reconnects=_ended(books, lambda kind: kind.reconnect),
+        drops=tuple(mass_drops(read_connections(reader), books)),
         response_n=response.total,
         response_p50_ns=p50_ns,
         response_p99_ns=p99_ns,
@@ -194,11 +205,13 @@ def _closes_of(way: str) -> Callable[[Side], str]:
     return _row(lambda run: float(run.closes.get(way, 0)), lambda value: f"{value:,.10g}")
 
 
-def _row(value_of: Callable[[Figures], float | None], show: Callable[[float], str]) -> Callable[[Side], str]:
+def _row(
+    value_of: Callable[[Figures], float | None], show: Callable[[float], str], nothing: str = "no data"
+) -> Callable[[Side], str]:
     def words(of: Side) -> str:
         values = [value for run in of if (value := value_of(run)) is not None]
         if not values:
-            return "no data"
+            return nothing
         middle = show(statistics.median(values))
         if len(of) == 1:
             return middle
@@ -216,6 +229,10 @@ def _as_figure(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
 
 
+def _as_recovery(value: float) -> str:
+    return f"{value:,.3f} s" if value != float("inf") else "never"
+
+
 _ROWS: Final[tuple[tuple[str, Callable[[Side], str]], ...]] = (
     ("handshakes tried", _row(lambda run: float(run.handshakes), _as_figure)),
     ("handshake success", _row(lambda run: run.handshake_success, _as_share)),
@@ -223,6 +240,8 @@ _ROWS: Final[tuple[tuple[str, Callable[[Side], str]], ...]] = (
     ("requests answered", _row(lambda run: run.answered, _as_share)),
     ("errors a second", _row(lambda run: run.errors_a_second, _as_figure)),
     ("reconnect attempts", _row(lambda run: float(run.reconnects), _as_figure)),
+    ("mass drops", _row(lambda run: float(len(run.drops)), _as_figure)),
+    ("recovery to 95 %", _row(lambda run: run.recovery_s, _as_recovery, "no mass drop")),
     ("response p50", _row(lambda run: run.response_p50_ns, duration)),
     ("response p99", _row(lambda run: run.response_p99_ns, duration)),
     ("responses (n)", _row(lambda run: float(run.response_n), _as_figure)),
@@ -279,6 +298,7 @@ def _plain(run: Figures) -> dict[str, Any]:
         "answered": run.answered,
         "errors_per_s": run.errors_a_second,
         "reconnects": run.reconnects,
+        "mass_drops": [drop.to_json() for drop in run.drops],
         "response_n": run.response_n,
         "response_p50_ms": None if run.response_p50_ns is None else run.response_p50_ns / 1e6,
         "response_p99_ms": None if run.response_p99_ns is None else run.response_p99_ns / 1e6,

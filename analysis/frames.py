@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.recovery import MassDrop, mass_drops
 from wsoak.judge.findings import Finding, find
 from wsoak.judge.validity import Doubt, doubts
 from wsoak.ledger.books import Books
@@ -118,6 +119,12 @@ class Run:
         """The run's name."""
         return self.reader.run_id
 
+    @property
+    def started_at(self) -> float:
+        """Unix time in seconds of the start, by the header, else of the first record."""
+        started_at = number(self.header.get("started_at"))
+        return started_at if started_at is not None else float(self.start_s)
+
     @cached_property
     def seconds(self) -> float:
         """How long the run took, by its header, else by its records."""
@@ -129,14 +136,16 @@ class Run:
 
     @cached_property
     def connections(self) -> pd.DataFrame:
-        """A row an ended attempt: ``CONNECTION_COLUMNS`` and ``ended_at``, ``bin``, ``by_run``."""
-        frame = read_columns(self.reader, CONNECTIONS_FILE, CONNECTION_COLUMNS)
+        """A row an ended attempt: as ``read_connections`` gives it, and ``start_bin``, ``bin``."""
+        frame = read_connections(self.reader)
         frame["start_bin"] = self.bin_of(frame["started_at"])
-        took_s = frame[list(PHASES_MS)].sum(axis=1) / 1000 + frame["age_s"].fillna(0)
-        frame["ended_at"] = frame["started_at"] + took_s
         frame["bin"] = self.bin_of(frame["ended_at"])
-        frame["by_run"] = (frame["initiator"] == "client") & (frame["reason"] == f'"{RUN_ENDED}"')
-        return frame[frame["started_at"].notna() & frame["outcome"].notna()]
+        return frame
+
+    @cached_property
+    def mass_drops(self) -> list[MassDrop]:
+        """The mass drops of sockets, and how their users came back."""
+        return mass_drops(self.connections, self.books)
 
     @cached_property
     def gauges(self) -> pd.DataFrame:
@@ -213,6 +222,18 @@ def load(path: Path) -> Run:
         binned=binned,
         path=path,
     )
+
+
+def read_connections(reader: RunReader) -> pd.DataFrame:
+    """A row an ended attempt: ``CONNECTION_COLUMNS``, and ``opened_at``, ``ended_at``, ``by_run``.
+
+    ``opened_at`` is the end of the last phase, whether the socket opened or not.
+    """
+    frame = read_columns(reader, CONNECTIONS_FILE, CONNECTION_COLUMNS)
+    frame["opened_at"] = frame["started_at"] + frame[list(PHASES_MS)].sum(axis=1) / 1000
+    frame["ended_at"] = frame["opened_at"] + frame["age_s"].fillna(0)
+    frame["by_run"] = (frame["initiator"] == "client") & (frame["reason"] == f'"{RUN_ENDED}"')
+    return frame[frame["started_at"].notna() & frame["outcome"].notna()].copy()
 
 
 def read_columns(reader: RunReader, file_name: str, columns: Sequence[str]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from analysis import tables
 from analysis.charts import Drawn, draw_all
 from analysis.fonts import ADVICE, lacks_font_for
 from analysis.frames import Run
+from analysis.recovery import sentences
 from wsoak.judge.summary import happened, when
 from wsoak.judge.terminal import safe
 from wsoak.judge.validity import is_valid
@@ -24,6 +25,8 @@ REPORT_FILE: Final = "report.html"
 CHARTS_DIRECTORY: Final = "charts"
 FINDINGS_SHOWN: Final = 50
 """At most so many findings are in the report, the worst; all are in ``findings.json``."""
+
+DROPS_SHOWN: Final = 20
 
 
 def write_report(run: Run) -> Path:
@@ -78,6 +81,8 @@ def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
         ],
         "more_findings": max(0, len(run.findings) - FINDINGS_SHOWN),
         "summary": happened(run.books, run.header),
+        "mass_drops": sentences(run.mass_drops, run.started_at)[:DROPS_SHOWN],
+        "more_drops": max(0, len(run.mass_drops) - DROPS_SHOWN),
         "charts": [
             {"chart": one.chart, "n": one.n, "source": _embedded(one.path)} for one in drawn if one.path
         ],

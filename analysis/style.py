@@ -117,6 +117,12 @@ def legend(axes: Axes, handles: Sequence[Any] | None = None, labels: Sequence[st
         axes.legend(**place)
 
 
+def legend_entries(axes: Axes) -> tuple[list[Any], list[str]]:
+    """What the axes' legend shows now, to be added to."""
+    shown = axes.get_legend()
+    return (list(shown.legend_handles), [text.get_text() for text in shown.texts]) if shown else ([], [])
+
+
 def line(axes: Axes, values: pd.Series, label: str, index: int, dash: str | None = None, **more: Any) -> Any:
     """A line over the series' index, with a gap where it has no value and a marker on every lone point."""
     own = look(index)

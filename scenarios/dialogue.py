@@ -96,7 +96,7 @@ class Conversation:
         self.session = started.json["session_id"]
         path = f"/v1/dialogues/ws/{self.session}?token={self.user.for_sockets.value}"
         connection = self.user.connect(
-            path, name=NAME, reply_id=answered_id, usable_when=answered_id, slot=self.slot
+            path, name=NAME, reply_id=answered_id, usable_when=answered_id, slot=self.slot, fresh=True
         )
         with connection as ws:
             rate = self.user.options.message_rate

@@ -33,15 +33,17 @@ class EchoUser(WebSocketUser):
 
     @task
     def echo(self) -> None:
-        """Open the sockets, and talk on all of them until the run ends or they do."""
+        """Hold the sockets open until the run ends."""
+        self.gather([partial(self.hold, slot) for slot in range(self.options.sockets_per_user)])
+
+    def hold(self, slot: int) -> None:
+        """Open one socket, talk on it, and open it again when it ends, as ``--reconnect`` says."""
         path = "/echo" if self.generator.embedded else ""
-        sockets = self.connect_many(
-            self.options.sockets_per_user,
-            lambda slot: self.connect(
+        while True:
+            ws = self.connect(
                 path, name="echo", reply_id=message_number, usable_when=message_number, slot=slot
-            ),
-        )
-        self.gather([partial(self.talk, ws) for ws in sockets if ws.is_open])
+            )
+            self.talk(ws)
 
     def talk(self, ws: Connection) -> None:
         """Send messages on one socket while it is open."""

@@ -13,7 +13,7 @@ from typing import Final
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.charts import closes, generator, latency, openings, traffic
+from analysis.charts import closes, generator, latency, openings, reconnects, traffic
 from analysis.frames import Run
 from analysis.style import DPI, settings
 
@@ -91,6 +91,15 @@ CHARTS: Final[tuple[Chart, ...]] = (
         closes.draw_ages,
         "A cluster at one age is a time-out or a fault at one point of the exchange.",
         "no opened socket ended before the run did",
+    ),
+    Chart(
+        "reconnects.png",
+        reconnects.TITLE,
+        reconnects.frame,
+        reconnects.draw,
+        "Every attempt after a user's first, by when it began. A client that backs off stays below one or "
+        "two even after a mass drop.",
+        "nobody reconnected, or the run holds no readings of its users",
     ),
     Chart(
         "sockets.png",

@@ -86,7 +86,20 @@ def test_lags_may_be_a_tenth_of_the_latency_limit(
 
     raised = found(made, {**ENDED, "latency_limit_ms": limit_ms})
 
-    assert set(raised) == ({f"{kind}-lag"} if doubted else set())
+    # late sends alone are the server's doing: the scenario waited for its answers
+    expected = {"hub": "hub-lag", "lag": "throttled"}[kind]
+    assert set(raised) == ({expected} if doubted else set())
+    assert all(doubt.invalid == (kind == "hub") for doubt in raised.values())
+
+
+def test_late_sends_of_a_late_event_loop_are_the_generators() -> None:
+    made = some_books()
+    for kind in ("hub", "lag"):
+        made.add_histogram(kind, "any", Histogram.of([150 * MS] * 1000))
+
+    raised = found(made, {**ENDED, "latency_limit_ms": 1000})
+
+    assert set(raised) == {"hub-lag", "send-lag"}
     assert all(doubt.invalid for doubt in raised.values())
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from gevent.event import Event
 from locust import task
 from locust.argument_parser import get_parser
@@ -19,10 +20,17 @@ from locust.event import Events
 from locust.user import User
 
 from tests.wire.harness import until
+from wsoak.ledger.books import Books
 from wsoak.ledger.records import ConnectionRecord
 from wsoak.ledger.rundir import RunReader
 from wsoak.load import WebSocketUser
 from wsoak.load.hooks import Hooks, register
+
+
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a run down more often than once a second, for a test that cannot wait for seconds."""
+    monkeypatch.setattr("wsoak.load.producer.FLUSH_INTERVAL_S", 0.02)
+    monkeypatch.setattr("wsoak.load.keeper.TURN_S", 0.02)
 
 
 def script(body: Callable[[Any], Any], name: str = "ScriptUser", **attributes: Any) -> type[WebSocketUser]:
@@ -81,10 +89,35 @@ class Session:
         """The generator of the run that is under way."""
         return self.environment.wsoak_generator  # type: ignore[attr-defined]
 
+    # what tests must know of the insides of a run is here, and nowhere else
+
     @property
-    def run_under_way(self) -> Any:
-        """The run that is under way, if there is one."""
-        return self.hooks._run
+    def under_way(self) -> bool:
+        """Whether there is a run that has not been judged."""
+        return self.hooks._keeper is not None
+
+    @property
+    def ending(self) -> bool:
+        """Whether a run is being finished."""
+        return self.hooks._ending
+
+    @property
+    def keeper(self) -> Any:
+        """Who keeps the books of the run that is under way, and shows its live line."""
+        return self.hooks._keeper
+
+    @property
+    def collector(self) -> Any:
+        """Who writes them."""
+        return self.keeper._collector
+
+    def books(self) -> Books:
+        """The books up to now."""
+        producer = self.hooks._producer
+        assert producer is not None
+        producer.flush()
+        books: Books = self.collector.books
+        return books
 
     @property
     def options(self) -> Any:
@@ -102,7 +135,7 @@ class Session:
 
     def stop(self) -> RunReader:
         """Stop the test; what was written of it."""
-        path = self.run_under_way._collector.path
+        path = self.collector.path
         self.runner.stop()
         return RunReader(path)
 

@@ -26,7 +26,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def run_in(path: Path) -> Path:
     """A run there."""
-    Collector(path, {"started_at": STARTED_AT}).finish("stopped")
+    Collector(path, {"started_at": STARTED_AT}).finish("stopped", workers=[])
     return path
 
 
@@ -129,7 +129,7 @@ def test_the_books_are_those_on_disk_and_the_judgement_is_kept() -> None:
     for seq in range(5):
         collector.add(delta(seq))
     collector.add(Delta("local", 5))
-    judgement = collector.finish("stopped")
+    judgement = collector.finish("stopped", workers=[])
     reader = RunReader(Path("out"))
     assert reader.books() == collector.books
     assert (reader.ended, reader.header["ended_by"]) == (True, "stopped")
@@ -141,7 +141,7 @@ def test_the_books_are_those_on_disk_and_the_judgement_is_kept() -> None:
 
 
 def test_a_run_without_a_connection_is_not_valid() -> None:
-    judgement = Collector(Path("out"), {"started_at": STARTED_AT}).finish("stopped")
+    judgement = Collector(Path("out"), {"started_at": STARTED_AT}).finish("stopped", workers=[])
     assert not judgement.valid
     assert "no-data" in [doubt.id for doubt in judgement.doubts]
 
@@ -156,7 +156,7 @@ def test_a_judgement_that_cannot_be_written_is_one_sentence(lost: str) -> None:
         Path("out", FINDINGS_FILE).mkdir()
         Path("out", FINDINGS_FILE, "full").touch()
     with pytest.raises(UnwritableRun, match=r"^Writing to out failed: [A-Z][a-z ]+\.$"):
-        collector.finish("stopped")
+        collector.finish("stopped", workers=[])
 
 
 def test_a_run_that_cannot_be_read_back_is_one_sentence() -> None:
@@ -168,4 +168,4 @@ def test_a_run_that_cannot_be_read_back_is_one_sentence() -> None:
 
     collector._writer.finish = finish_and_break  # type: ignore[method-assign]
     with pytest.raises(UnwritableRun, match="update wsoak"):
-        collector.finish("stopped")
+        collector.finish("stopped", workers=[])

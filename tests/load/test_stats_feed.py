@@ -23,9 +23,10 @@ from locust.stats import (
 from tests.ledger.clock import Clock
 from tests.ledger.samples import connection
 from wsoak.ledger.delta import Delta
+from wsoak.ledger.outcomes import REPLY_LOST, REPLY_TIMEOUT
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.timeline import COUNTERS
-from wsoak.load.stats_feed import LOST, NO_REPLY, events_of, feed
+from wsoak.load.stats_feed import events_of, feed
 
 RESOLUTION: Final = 0.001
 """Three significant digits."""
@@ -56,8 +57,8 @@ def happenings(draw: st.DrawFn) -> Happening:
         "open": Happening("WSOPEN", name, timed),
         "refused": Happening("WSOPEN", name, None, draw(st.sampled_from(("refused", "rejected-503")))),
         "reply": Happening("WSREQ", name, timed),
-        "timeout": Happening("WSREQ", name, timed, NO_REPLY),
-        "lost": Happening("WSREQ", name, None, LOST),
+        "timeout": Happening("WSREQ", name, timed, REPLY_TIMEOUT),
+        "lost": Happening("WSREQ", name, None, REPLY_LOST),
         "ping": Happening("WSPING", name, timed),
         "send": Happening("WSSEND", name),
         "push": Happening("WSRECV", name),
@@ -79,7 +80,7 @@ def record(recorder: Recorder, event: Happening) -> None:
             recorder.connection_ended(connection(name=event.name, outcome=outcome, error=event.error))
     elif event.method == "WSREQ":
         series.requests += 1
-        counter = {"": "replies", NO_REPLY: "reply_timeouts", LOST: "reply_lost"}[event.error]
+        counter = {"": "replies", REPLY_TIMEOUT: "reply_timeouts", REPLY_LOST: "reply_lost"}[event.error]
         setattr(series, counter, getattr(series, counter) + 1)
         if event.duration_ns is not None:
             series.response_ns.append(event.duration_ns)
@@ -198,7 +199,7 @@ def delta_of(second: int, **counters: float) -> Delta:
 
 
 def test_locusts_reports_can_be_printed_from_it() -> None:
-    bulk, _ = both([Happening("WSREQ", "echo", 5_000_000), Happening("WSREQ", "echo", None, LOST)])
+    bulk, _ = both([Happening("WSREQ", "echo", 5_000_000), Happening("WSREQ", "echo", None, REPLY_LOST)])
     text = "\n".join(
         [
             *get_stats_summary(bulk, False),
@@ -207,7 +208,7 @@ def test_locusts_reports_can_be_printed_from_it() -> None:
         ]
     )
     assert "WSREQ" in text
-    assert LOST in text
+    assert REPLY_LOST in text
     assert bulk.serialize_stats()
     assert bulk.total.to_dict()["num_requests"] == 2
 

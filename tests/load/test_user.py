@@ -21,7 +21,9 @@ from wsoak.wire.frames import TEXT
 
 
 def echo(peer: Peer) -> None:
-    peer.accept().echo()
+    # a client that is stopped while it opens resets its connection
+    with contextlib.suppress(ConnectionError):
+        peer.accept().echo()
 
 
 def sentences(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -204,8 +206,7 @@ def test_a_ramp_down_closes_the_sockets_of_those_who_go(arguments: tuple[str, ..
         until(lambda: len(client.open_connections) == 6)
         made.runner.start(2, 100)
         until(lambda: made.runner.user_count == 2 and len(client.open_connections) == 2)
-        made.run_under_way.flush()
-        assert made.run_under_way._collector.books.open_now == 2
+        assert made.books().open_now == 2
         reader = made.stop()
     found = list(reader.connections())
     assert len(found) == 6
@@ -603,7 +604,7 @@ def test_accounts_that_lack_what_the_scenario_needs_stop_the_run_with_one_senten
     ):
         made.runner.start(5, 100)
         until(lambda: made.runner.state == "stopped")
-        until(lambda: made.run_under_way is None)
+        until(lambda: not made.under_way)
     errors = sentences(caplog)
     assert errors == ["An account in the accounts file has no phone. The run is stopped."]
     assert RunReader(tmp_path / "r").header["ended_by"] == "given-up"
@@ -815,7 +816,7 @@ def test_a_log_in_that_is_hopeless_stops_the_run_with_one_sentence(
     with listening(server) as listener:
         with session(script(body), host=url_of(listener), run_dir=tmp_path / "r") as made:
             made.runner.start(users, 100)
-            until(lambda: made.runner.state == "stopped" and made.run_under_way is None)
+            until(lambda: made.runner.state == "stopped" and not made.under_way)
             assert made.quit() == 4
         until(lambda: server.open == 0)
     errors = sentences(caplog)

@@ -193,8 +193,7 @@ def test_a_conversation_that_the_run_cuts_off_is_verified_and_deleted(target: Ta
 
 def replies(made: Session) -> int:
     """Answers in the books so far."""
-    made.run_under_way.flush()
-    return int(made.run_under_way._collector.books.count("replies", NAME))
+    return int(made.books().count("replies", NAME))
 
 
 def test_a_reader_outlives_its_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +223,7 @@ def test_a_wrong_password_stops_the_run(
     monkeypatch.setenv("WSOAK_PASSWORD", "wrong-passw0rd")
     with session(DialogueUser, host=target.url, run_dir=tmp_path / "r") as made:
         made.runner.start(10, 100)
-        until(lambda: made.runner.state == "stopped" and made.run_under_way is None)
+        until(lambda: made.runner.state == "stopped" and not made.under_way)
         assert made.quit() == 4
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("wsoak")]
     assert len(ours) == 1

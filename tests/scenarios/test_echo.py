@@ -117,8 +117,7 @@ def test_the_rate_is_a_schedule_and_a_server_that_stalls_is_charged_for_it(tmp_p
 
 def replies(made: Session) -> int:
     """Answers in the books so far."""
-    made.run_under_way.flush()
-    return int(made.run_under_way._collector.books.count("replies", "echo"))
+    return int(made.books().count("replies", "echo"))
 
 
 def test_on_the_embedded_target_its_own_route_is_asked(

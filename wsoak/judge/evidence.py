@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from wsoak.judge.rules import DO_NOT_RETRY, TELLS_OF_STORM, Basis, Rule
-from wsoak.judge.storms import RETRIES_PER_USER_S, WINDOW_S, Storm, storm_of, users_of
+from wsoak.judge.storms import RETRIES_PER_USER_S, WINDOW_S, Storm, storms, users_of
 from wsoak.judge.terminal import quoted, safe
 from wsoak.judge.words import counted, duration, listed, of_all, percentile, span, were
 from wsoak.ledger.books import ACTIVE_WITHIN_S, Books, EndGroup, EndKind, ObservationSummary
@@ -100,13 +100,13 @@ def storm_sentences(storm: Storm, books: Books, name: str) -> tuple[str, ...]:
     in_vain: Counter[int] = Counter()
     for kind, group in books.ends.items():
         if kind.name == name and kind.reconnect and kind.outcome != CANCELLED:
-            ways[kind.outcome] += group.count
+            ways[safe(kind.outcome)] += group.count
             if kind.code in DO_NOT_RETRY and kind.initiator == "server":
                 in_vain[kind.code] += group.count
     outcomes = listed(f"{count:,} × {way}" for way, count in ways.most_common(5))
     became = f"What became of all reconnects of the run: {outcomes}." if outcomes else ""
     told = [
-        f"{counted(count, 'reconnect')} {were(count)} closed with {code}, after which trying again is in vain."
+        f"{counted(count, 'reconnect')} {were(count)} closed with {code}: trying again is in vain then."
         for code, count in sorted(in_vain.items())
     ]
     return tuple(sentence for sentence in (worst, went_on, became, *told) if sentence)
@@ -246,7 +246,7 @@ def _attempt_rate(case: Case, books: Books) -> str | None:
     told = f"{counted(again, 'attempt')} {were(again)} retries: {rate:.3g} attempts a second{a_user}."
     if case.id not in TELLS_OF_STORM:
         return told  # a storm is a finding of its own then
-    storm = storm_of(books, case.system) is not None or (users and rate / users > RETRIES_PER_USER_S)
+    storm = case.system in storms(books) or (users and rate / users > RETRIES_PER_USER_S)
     return f"{told} That is a storm: the client does not wait." if storm else told
 
 

@@ -32,7 +32,7 @@ from wsoak.judge.rules import (
     is_reset,
     may_be_idle_end,
 )
-from wsoak.judge.storms import Storm, storm_of
+from wsoak.judge.storms import Storm, storms
 from wsoak.judge.terminal import safe
 from wsoak.judge.words import counted, span
 from wsoak.ledger.books import Books, EndGroup, EndKind
@@ -85,10 +85,11 @@ def find(books: Books, started_at: float) -> list[Finding]:
         cases[0].observed = observed.pop(key, None)
         findings.append(_from_ends(cases, books, started_at))
     findings += [_from_observations(books, id_, name, started_at) for id_, name in observed]
-    for name in sorted({name for begun in books.reconnects.values() for name in begun}):
-        storm = storm_of(books, name)
-        if storm is not None and not _told(storm, name, claimed):
-            findings.append(_from_storm(storm, name, books, started_at))
+    findings += [
+        _from_storm(storm, name, books, started_at)
+        for name, storm in storms(books).items()
+        if not _told(storm, name, claimed)
+    ]
     return sorted(_without_aftermath(sorted(findings, key=_order)), key=_order)
 
 

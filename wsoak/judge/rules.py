@@ -1,8 +1,8 @@
 """Rules: which end of a connection speaks for which finding, and where to look.
 
 The tables are read in order, and the first rule that claims a way to end has it: one connection never
-speaks for two findings (a reconnect can be part of a storm besides). What the harness itself did (closes at the end of a run, cancelled openings, its
-own lack of ports) is claimed by no rule.
+speaks for two findings (a reconnect can be part of a storm besides). What the harness itself did (closes at
+the end of a run, cancelled openings, its own lack of ports) is claimed by no rule.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ deviations of a Poisson count.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,16 +47,24 @@ class Storm:
         return self.worst / WINDOW_S / self.users
 
 
-def storm_of(books: Books, name: str) -> Storm | None:
-    """The storm on sockets of this name; ``None`` where there is none, or the users are not known."""
+def storms(books: Books) -> dict[str, Storm]:
+    """The storms by the name of the sockets; none where no gauge says how many users there were."""
+    by_name: dict[str, dict[int, Reconnects]] = defaultdict(dict)
+    for second, begun in books.reconnects.items():
+        for name, reconnects in begun.items():
+            by_name[name][second] = reconnects
     users = users_of(books)
-    begun = {second: names[name] for second, names in books.reconnects.items() if name in names}
+    found = {name: _storm(begun, users) for name, begun in by_name.items()} if users else {}
+    return {name: storm for name, storm in found.items() if storm is not None}
+
+
+def _storm(begun: Mapping[int, Reconnects], users: int) -> Storm | None:
     stormy: set[int] = set()
     worst = 0
     for first in begun:
         seconds = [second for second in range(first, first + WINDOW_S) if second in begun]
         window = _sum(begun[second] for second in seconds)
-        if users and _is_storm(window, users):
+        if _is_storm(window, users):
             stormy.update(seconds)
             worst = max(worst, window.attempts)
     if not stormy:

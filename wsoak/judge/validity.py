@@ -36,6 +36,9 @@ LAG_SAMPLES: Final = 20
 SAMPLES_NEEDED: Final[Mapping[float, int]] = MappingProxyType({95.0: 59, 99.0: 299, 99.9: 2995})
 """Smallest samples that can bound a percentile, one-sided 95 %: the least n with q**n <= 0.05."""
 
+CLOCK_TOLERANCE_S: Final = 2.0
+"""How far a worker's clock may be from the master's, the report's way included."""
+
 LITTLE_TOLERANCE: Final = 0.05
 LITTLE_SECONDS: Final = 30
 LITTLE_MEAN: Final = 20.0
@@ -153,19 +156,39 @@ def _unwatched(books: Books, _header: Header) -> Iterator[Doubt]:
 def _lags(books: Books, header: Header) -> Iterator[Doubt]:
     limit_ms = float(header.get("latency_limit_ms") or LATENCY_LIMIT_MS)
     allowed_ns = LAG_SHARE * limit_ms * NS_PER_MS
-    for kind, what in (("hub", "event loop"), ("lag", "sends")):
-        histogram = books.histogram(kind)
-        p99_ns = histogram.percentile_ns(99)
-        if p99_ns is None or histogram.total < LAG_SAMPLES or p99_ns <= allowed_ns:
-            continue
+    hub, sends = _late(books, "hub", allowed_ns), _late(books, "lag", allowed_ns)
+    if hub:
+        yield Doubt("hub-lag", f"The generator's event loop ran late: {hub}.", _SPREAD, invalid=True)
+    if sends and hub:
+        yield Doubt("send-lag", f"The generator's sends ran late: {sends}.", _SPREAD, invalid=True)
+    elif sends:
+        # the generator was on time: a scenario that waits for answers sends no faster than they come
         yield Doubt(
-            f"{kind}-lag",
-            f"The generator's {what} ran late: p99 {duration(p99_ns)} over {histogram.total:,} readings, "
-            f"where a tenth of the latency limit ({duration(allowed_ns)}) is allowed.",
-            "Spread the load over more processes, look for blocking calls in the scenario, or leave the "
-            "machine to the generator alone.",
-            invalid=True,
+            "throttled",
+            f"The server throttled the load: sends were late ({sends}) while the generator's event loop was "
+            "on time, so the scenario was waiting for answers, and sent less than was asked for.",
+            "Believe the response times, which count the waiting, and not the rate; for a rate that a slow "
+            "server cannot slow, use an open model (--arrival-rate), or send without waiting (`submit`).",
+            invalid=False,
         )
+
+
+_SPREAD: Final = (
+    "Spread the load over more processes, look for blocking calls in the scenario, or leave the machine to "
+    "the generator alone."
+)
+
+
+def _late(books: Books, kind: str, allowed_ns: float) -> str:
+    """By how much a kind of lag is beyond what is allowed, in words; empty where it is not."""
+    histogram = books.histogram(kind)
+    p99_ns = histogram.percentile_ns(99)
+    if p99_ns is None or histogram.total < LAG_SAMPLES or p99_ns <= allowed_ns:
+        return ""
+    return (
+        f"p99 {duration(p99_ns)} over {histogram.total:,} readings, where a tenth of the latency limit "
+        f"({duration(allowed_ns)}) is allowed"
+    )
 
 
 _EXHAUSTED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -211,8 +234,58 @@ def _users(books: Books, _header: Header) -> Iterator[Doubt]:
         )
 
 
-# Workers and report numbers: a check of header["workers"] against each worker's numbered deltas belongs
-# here, and then into _AT_THE_END.
+def _workers(_books: Books, header: Header) -> Iterator[Doubt]:
+    """Every worker there, every report numbered and present; see ``load.relay.Roll.to_json``."""
+    workers: list[dict[str, Any]] = header.get("workers") or []
+    expected = int(header.get("expected_workers") or 0)
+    if not expected:
+        return
+    if len(workers) < expected:
+        yield Doubt(
+            "workers-absent",
+            f"{len(workers)} of {counted(expected, 'worker')} ever reported.",
+            "Look at the missing workers' logs, and that they run the same locustfile and version.",
+            invalid=True,
+        )
+    for worker in workers:
+        name = worker["worker"]
+        spans = listed(f"{span(end - begin)} from {span(begin)} on" for begin, end in worker["missing_s"])
+        if not worker["final"]:
+            yield Doubt(
+                "worker-lost",
+                f"{name} was lost: it never sent its last report; its figures are missing for {spans}.",
+                "Look for who killed it, and repeat the run.",
+                invalid=True,
+            )
+        elif spans:
+            yield Doubt(
+                "worker-frozen",
+                f"{name} was silent for {spans}: it was frozen, or cut off, and made no load then.",
+                "Look for a suspended process or an overloaded host, and repeat the run.",
+                invalid=True,
+            )
+        if worker["missing_reports"] > 0:
+            yield Doubt(
+                "reports-missing",
+                f"{counted(worker['missing_reports'], 'report')} of {name} never came: the books are short.",
+                "Look for RPC errors in the master's and the worker's logs, and repeat the run.",
+                invalid=True,
+            )
+        if worker["late"]:
+            yield Doubt(
+                "worker-late",
+                f"{name} joined {span(worker['joined_s'])} after the start.",
+                "Start all workers first: --expect-workers waits for them.",
+                invalid=False,
+            )
+        if abs(worker["clock_ahead_s"]) > CLOCK_TOLERANCE_S:
+            yield Doubt(
+                "clock-skew",
+                f"The clock of {name} differs from the master's by {span(abs(worker['clock_ahead_s']))}: its "
+                "seconds are not the others' seconds in charts over time.",
+                "Synchronise the hosts' clocks (NTP).",
+                invalid=False,
+            )
 
 
 def _little_sockets(books: Books, _header: Header) -> Iterator[Doubt]:
@@ -292,7 +365,14 @@ def _damaged(damaged: Mapping[str, int], cut: bool) -> Iterator[Doubt]:
 
 
 _ALWAYS: Final[tuple[Check, ...]] = (_cpu, _lags, _exhausted)
-_AT_THE_END: Final[tuple[Check, ...]] = (_unwatched, _users, _little_sockets, _little_requests, _samples)
+_AT_THE_END: Final[tuple[Check, ...]] = (
+    _workers,
+    _unwatched,
+    _users,
+    _little_sockets,
+    _little_requests,
+    _samples,
+)
 
 
 # ------------------------------------------------------------------------------------------------ helpers

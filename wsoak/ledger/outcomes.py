@@ -120,6 +120,13 @@ DETAIL_WRITE_FAILED: Final = "write-failed"
 RUN_ENDED: Final = "run ended"
 """The reason of a close that the harness makes at the end of a run or of a user; never an error."""
 
+REPLY_TIMEOUT: Final = "no reply in time"
+REPLY_LOST: Final = "closed before the reply"
+"""How a request failed, in the words of Locust's tables."""
+
+DROPPED: Final = "dropped by the shape"
+"""The reason of a close that the run's shape asks for, to see how the users come back."""
+
 CloseClass = Literal[
     "normal",
     "going-away",

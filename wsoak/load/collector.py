@@ -58,6 +58,7 @@ class Collector:
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
         self.path = path
         self.books = Books(HORIZON_S)
+        self._marks: list[dict[str, Any]] = []
         self._writer = RunWriter(path, header)
 
     def add(self, delta: Delta) -> None:
@@ -70,13 +71,25 @@ class Collector:
             self.books.add(delta)
             self._writer.append(delta)
 
-    def finish(self, ended_by: str) -> Judgement:
-        """Say that the run ended, and judge it from what is on disk, as the analysis will.
+    def mark(self, at_s: float, text: str) -> None:
+        """Keep a step of the run's shape: seconds from the start, and what began.
 
         Raises:
             ledger.rundir.UnwritableRun: when the disk refuses.
         """
-        self._writer.finish(ended_at=round(time.time(), 3), ended_by=ended_by)
+        self._marks.append({"at_s": round(at_s, 3), "text": text})
+        self._writer.update(marks=self._marks)
+
+    def finish(self, ended_by: str, workers: list[dict[str, Any]]) -> Judgement:
+        """Say that the run ended, and judge it from what is on disk, as the analysis will.
+
+        Args:
+            workers: who reported, as ``relay.Roll.to_json`` gives them.
+
+        Raises:
+            ledger.rundir.UnwritableRun: when the disk refuses.
+        """
+        self._writer.finish(ended_at=round(time.time(), 3), ended_by=ended_by, workers=workers)
         try:
             reader = RunReader(self.path)
             books = reader.books()

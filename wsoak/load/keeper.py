@@ -115,15 +115,31 @@ class Keeper:
             raise self.broken
         return self._collector.finish(ended_by, workers=self._roll.to_json(self.elapsed_s))
 
+    def abandon(self) -> None:
+        """The run cannot begin after all: leave its directory as one that was cut."""
+        self._loop.kill()
+        if self._gauges is not None:
+            self._gauges.stop()
+
+    def mark(self, text: str) -> None:
+        """Write down that the shape has come to a step of its."""
+        try:
+            self._collector.mark(self.elapsed_s, text)
+        except UnwritableRun as error:
+            self._break(error)
+
     def _add(self, delta: Delta) -> None:
         self._window.add(delta)
         try:
             self._collector.add(delta)
         except UnwritableRun as error:
-            if self.broken is None:
-                log.error("%s The run is stopped: what is not written cannot be judged.", error)
-                self.broken = error
-                stop_run(self._environment)
+            self._break(error)
+
+    def _break(self, error: UnwritableRun) -> None:
+        if self.broken is None:
+            log.error("%s The run is stopped: what is not written cannot be judged.", error)
+            self.broken = error
+            stop_run(self._environment)
 
     def _keep_own(self) -> None:
         if self._own is not None:

@@ -19,6 +19,11 @@ from urllib.parse import urlsplit
 import psutil
 
 from wsoak.load.header import without_credentials
+from wsoak.load.shape_option import HELP as SHAPE_HELP
+from wsoak.load.shape_option import parse_shape
+
+LOCAL_OPTIONS: Final = ("source_ips", "watch", "tls_ca", "tls_client_cert")
+"""What belongs to a worker's own host, and is given on its own command line."""
 
 CLIENTS: Final = ("fast", "reference")
 RECONNECTS: Final = ("none", "backoff", "immediate")
@@ -75,11 +80,18 @@ OPTIONS: Final = (
         "Seconds between protocol pings; a peer silent for three is lost; 0: none.",
         "SECONDS",
     ),
+    Option("--shape", "", SHAPE_HELP, "KIND:KEY=VALUE,..."),
     Option(
         "--reconnect",
         "backoff",
         "Before the next attempt after a failure: back off, retry at once, or never.",
         choices=RECONNECTS,
+    ),
+    Option(
+        "--no-retry-codes",
+        "1008,4001,4003,4401,4403",
+        "Close codes after which a socket is not opened again under --reconnect backoff.",
+        "CODE,CODE",
     ),
     Option(
         "--latency-limit",
@@ -168,7 +180,9 @@ class Options:
     reply_timeout: float
     close_timeout: float
     heartbeat: float
+    shape: str
     reconnect: str
+    no_retry_codes: tuple[int, ...]
     latency_limit: float
     source_ips: tuple[str, ...]
     watch: str
@@ -295,7 +309,25 @@ MOST: Final = 1e9
 _positive = _at_least(LEAST, "a number above 0, up to a billion")
 _not_negative = _at_least(LEAST, "a number, 0 or above, up to a billion", zero=True)
 
+
+def _codes(_: Option, raw: Any) -> tuple[int, ...]:
+    parts = [part.strip() for part in str(raw or "").split(",") if part.strip()]
+    wrong = [part for part in parts if not (part.isascii() and part.isdigit() and 1000 <= int(part) <= 4999)]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is no close code (1000 to 4999)")
+    return tuple(int(part) for part in parts)
+
+
+def _shape(option: Option, raw: Any) -> str:
+    text = _text(option, raw)
+    if text:
+        parse_shape(text)
+    return text
+
+
 _CHECKS: Final[dict[str, Check]] = {
+    "shape": _shape,
+    "no_retry_codes": _codes,
     "run_dir": _optional_path(_text),
     "client": _choice,
     "accounts": _optional_path(_file),

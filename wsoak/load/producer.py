@@ -84,7 +84,8 @@ class Producer:
             self._send(REPORT, message)
 
     def _report(self, delta: Delta, final: bool) -> None:
-        feed(self._environment.stats, delta)
+        if not self.generator.options.request_events:
+            feed(self._environment.stats, delta)
         carried = delta.to_plain() if self._packed else delta
         self._send(REPORT, self._outbox.report(carried, final, time.time(), time.monotonic()))
 

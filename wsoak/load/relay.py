@@ -20,6 +20,8 @@ from typing import Any, Final
 REPORT: Final = "wsoak_report"
 ACK: Final = "wsoak_ack"
 DRAIN: Final = "wsoak_drain"
+DROP: Final = "wsoak_drop"
+GIVE_UP: Final = "wsoak_give_up"
 
 RESEND_AFTER_S: Final = 5.0
 UNACKNOWLEDGED_MAX: Final = 300

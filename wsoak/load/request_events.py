@@ -1,4 +1,4 @@
-"""Request events: Locust's ``request`` event for every single event of a user's sockets (``--request-events``).
+"""Request events: Locust's ``request`` event for each event of a user's sockets (``--request-events``).
 
 For listeners of others that want each request, such as exporters. It costs what ``stats_feed`` saves.
 """

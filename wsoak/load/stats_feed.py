@@ -29,12 +29,9 @@ from locust.stats import RequestStats, StatsEntry, StatsError, bucket_response_t
 
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.histogram import MIDDLE, Histogram
-from wsoak.ledger.outcomes import CANCELLED, OPEN, close_error
+from wsoak.ledger.outcomes import CANCELLED, OPEN, REPLY_LOST, REPLY_TIMEOUT, close_error
 from wsoak.ledger.timeline import value
 from wsoak.ledger.units import NS_PER_MS
-
-NO_REPLY: Final = "no reply in time"
-LOST: Final = "closed before the reply"
 
 
 @dataclass(slots=True)
@@ -60,7 +57,7 @@ _COUNTS: Final = (
     ("WSCLOSE", ("closed",), ()),
 )
 _DURATIONS: Final = {"handshake": "WSOPEN", "response": "WSREQ", "ping": "WSPING"}
-_FAILURES: Final = (("reply_timeouts", NO_REPLY), ("reply_lost", LOST))
+_FAILURES: Final = (("reply_timeouts", REPLY_TIMEOUT), ("reply_lost", REPLY_LOST))
 
 
 def events_of(delta: Delta) -> EventsByKey:

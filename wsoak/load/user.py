@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any, Final, Literal, NoReturn, cast
 
 import gevent
+from gevent.event import Event
 from gevent.pool import Group
 from locust import User
 from locust.contrib.fasthttp import FastHttpSession
@@ -35,6 +36,7 @@ from wsoak.load.api import UNREADABLE, Answer, answer_of, unreadable
 from wsoak.load.backoff import delay_s
 from wsoak.load.generator import Generator, generator_of
 from wsoak.load.options import Options
+from wsoak.load.request_events import RequestEvents
 from wsoak.wire.client import Hello
 from wsoak.wire.connection import Connection
 from wsoak.wire.dial import Request
@@ -72,6 +74,7 @@ class WebSocketUser(User):
         self._accounts: list[tuple[str, int]] = []
         self._last: dict[tuple[str, int], tuple[Connection, int]] = {}
         self._http: FastHttpSession | None = None
+        self._listener = RequestEvents(self) if self.options.request_events else None
 
     @property
     def options(self) -> Options:
@@ -103,6 +106,7 @@ class WebSocketUser(User):
         usable_when: Predicate | None = None,
         heartbeat_s: float | None = None,
         slot: int = 0,
+        fresh: bool = False,
     ) -> Connection:
         """Open a WebSocket; it may outlive the task, and is closed with the user.
 
@@ -118,6 +122,8 @@ class WebSocketUser(User):
                 that ``expect`` was asked for, unless given.
             heartbeat_s: seconds between pings, instead of ``--heartbeat``.
             slot: tells apart sockets of one name that a user holds at the same time.
+            fresh: this is about something new, such as a new session, and no second attempt at the same:
+                a close code that forbids one does not count.
 
         Returns:
             the connection, open or not: see ``is_open``, ``outcome``.
@@ -127,7 +133,7 @@ class WebSocketUser(User):
             locust.exception.StopUser: under ``--reconnect none``, instead of an attempt after a failure.
         """
         name = name or path.partition("?")[0] or "/"
-        attempt = self._wait_for_turn(name, slot)
+        attempt = self._wait_for_turn(name, slot, fresh)
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         connection = self.generator.client.open(
             self.endpoint,
@@ -138,6 +144,7 @@ class WebSocketUser(User):
             reply_id=reply_id,
             usable_when=usable_when,
             heartbeat_s=heartbeat_s,
+            listener=self._listener,
         )
         self._last[name, slot] = (connection, attempt)
         if not connection.ended:
@@ -182,7 +189,7 @@ class WebSocketUser(User):
         if stops:
             raise stops[0]
 
-    def _wait_for_turn(self, name: str, slot: int) -> int:
+    def _wait_for_turn(self, name: str, slot: int, fresh: bool) -> int:
         """Wait before a reconnect as the policy says; the attempt's number, 0 where it is no reconnect."""
         last, attempt = self._last.get((name, slot), (None, 0))
         if last is None or not _went_wrong(last):
@@ -190,8 +197,14 @@ class WebSocketUser(User):
         attempt = 1 if last.usable else attempt + 1
         if self.options.reconnect == "none":
             raise StopUser
-        if self.options.reconnect == "backoff":
-            gevent.sleep(delay_s(attempt, self.random))
+        if self.options.reconnect == "immediate":
+            # what a bad client does; but even that must let the others run
+            gevent.sleep(0)
+            return attempt
+        if last.code in self.options.no_retry_codes and not fresh:
+            # the server said that there is no point: the user is still there, and stays without this socket
+            Event().wait()
+        gevent.sleep(delay_s(attempt, self.random))
         return attempt
 
     # ---------------------------------------------------------------------------------------------- HTTP
@@ -350,6 +363,8 @@ def _unless_stopped(function: Callable[[], Any], stops: list[StopUser]) -> Any:
 def _went_wrong(connection: Connection) -> bool:
     """Whether opening it again is a reconnect: it failed, or the peer ended it, or gave us cause to."""
     if connection.outcome != outcomes.OPEN or connection.initiator in ("server", "network"):
+        return True
+    if connection.reason == outcomes.DROPPED:
         return True
     record = connection.record(time.perf_counter_ns())
     if record.code is None or record.initiator is None:

@@ -24,6 +24,7 @@ from wsoak.wire.dial import Dialer, Opening, Request
 from wsoak.wire.endpoint import Endpoint, mask_query
 from wsoak.wire.frames import DEFAULT_MAX_MESSAGE_BYTES
 from wsoak.wire.link import FastLink, Link
+from wsoak.wire.listener import Listener
 from wsoak.wire.message import Predicate, Sendable
 from wsoak.wire.replies import ReplyId, reply_to
 from wsoak.wire.waiting import Waiter
@@ -158,6 +159,7 @@ class Client:
         usable_when: Predicate | None = None,
         heartbeat_s: float | None = None,
         handshake_timeout_s: float | None = None,
+        listener: Listener | None = None,
     ) -> Connection:
         """Open a socket; what goes wrong is the connection's ``outcome``, and in the books.
 
@@ -168,6 +170,7 @@ class Client:
             usable_when: says which message makes the socket usable; else the first answer, or the first
                 message that ``expect`` was asked for.
             heartbeat_s, handshake_timeout_s: instead of the client's settings.
+            listener: hears of each of the socket's events.
 
         Raises:
             ValueError: when the request cannot be sent (a line break in a header, …).
@@ -187,6 +190,7 @@ class Client:
                 attempt=attempt,
                 reply_id=reply_id,
                 usable_when=usable_when,
+                listener=listener,
             )
 
         self.opening += 1
@@ -256,6 +260,11 @@ class Client:
         self.deadlines.stop()
         return len(left)
 
+    def drop_all(self) -> None:
+        """Close all that is open at once, as a shape's mass drop; come back without waiting."""
+        for connection in list(self.open_connections):
+            connection.begin_close(1001, outcomes.DROPPED)
+
     # ------------------------------------------------------------------------- what connections ask for
 
     def next_id(self) -> str:
@@ -304,6 +313,8 @@ class Client:
         opening = connection.opening
         series = self.recorder.series(connection.name)
         self.recorder.opening_ended(series, opening.outcome)
+        if connection.listener is not None and opening.outcome != outcomes.CANCELLED:
+            connection.listener.opening_ended(connection.name, opening.duration_ns, opening.error)
         if opening.is_open:
             for phase, duration_ns in opening.phases_ns.items():
                 getattr(series, f"{phase}_ns").append(duration_ns)

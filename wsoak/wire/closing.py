@@ -126,6 +126,11 @@ class Closing:
         return observed_code(self.frame_received, self.received_code)
 
     @property
+    def by_run(self) -> bool:
+        """Whether we closed because the run, or the user, ended."""
+        return self.initiator == "client" and self.reason == outcomes.RUN_ENDED
+
+    @property
     def clean(self) -> bool:
         """Whether a close frame went each way (section 7.1.4)."""
         return self.frame_sent and self.frame_received

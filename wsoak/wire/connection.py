@@ -22,13 +22,14 @@ import gevent
 from gevent import GreenletExit, get_hub, getcurrent
 
 from wsoak.ledger import outcomes
-from wsoak.ledger.outcomes import Initiator
+from wsoak.ledger.outcomes import Initiator, close_error
 from wsoak.ledger.records import ConnectionRecord
 from wsoak.ledger.units import NS_PER_S, ns_to_ms, ns_to_s, s_to_ns
 from wsoak.wire.closing import Closing
 from wsoak.wire.dial import Opening
 from wsoak.wire.frames import BINARY, CLOSE, PING, PONG, TEXT, CloseFrame, Violation
 from wsoak.wire.inbox import Inbox
+from wsoak.wire.listener import Listener
 from wsoak.wire.message import Message, Predicate, Sendable, ask, encode, error_text
 from wsoak.wire.pings import Heartbeat, Pings
 from wsoak.wire.replies import Replies, Reply, ReplyId, reply_to
@@ -51,6 +52,7 @@ class Connection:
         opening: how the opening went: outcome, status, start of a rejection's body, subprotocol.
         is_open: whether messages can be sent: the handshake succeeded, and no close has begun.
         last_read_ns: when bytes came last, those that are being looked at left out.
+        listener: hears of each event, where there is one.
     """
 
     __slots__ = (
@@ -80,6 +82,7 @@ class Connection:
         "id",
         "is_open",
         "last_read_ns",
+        "listener",
         "messages_received",
         "messages_sent",
         "name",
@@ -98,8 +101,10 @@ class Connection:
         attempt: int = 0,
         reply_id: ReplyId = reply_to,
         usable_when: Predicate | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self.client = client
+        self.listener = listener
         self.id = client.next_id()
         self.name = name
         self.state = ""
@@ -147,6 +152,16 @@ class Connection:
     def initiator(self) -> Initiator | None:
         """Who sent the first close frame; ``network`` when it went without one, ``None`` while it is open."""
         return self._closing.initiator
+
+    @property
+    def code(self) -> int | None:
+        """The close code (RFC 6455 section 7.1.5) of a socket that opened and ended; else ``None``."""
+        return self._closing.code if self.ended and self.initiator is not None else None
+
+    @property
+    def reason(self) -> str:
+        """The reason in the close frame that came first."""
+        return self._closing.reason
 
     @property
     def outcome(self) -> str:
@@ -208,7 +223,7 @@ class Connection:
         """
         replies = self._replies
         if replies is None:
-            replies = self._replies = Replies(self.client, self._series, self._reply_id)
+            replies = self._replies = Replies(self.client, self._series, self._reply_id, self.listener)
         series = self._series if name is None else self._recorder.series(name)
         timeout_ns = self.client.reply_timeout_ns if timeout is None else s_to_ns(timeout)
         reply = replies.prepare(series, reply_to, timeout_ns)
@@ -373,9 +388,14 @@ class Connection:
                         self._became_usable(now_ns)
                     # last: whoever waits runs at once
                     answered.wake(message)
+                    return
+                if self.listener is not None:
+                    self.listener.received(self.name, size)
                 return
         self._last_push = message
         self._last_push_at = self.messages_received
+        if self.listener is not None:
+            self.listener.received(self.name, size)
         self._made_inbox().put(message)
 
     def on_ping(self, payload: bytes) -> None:
@@ -414,7 +434,7 @@ class Connection:
     def send_ping(self, waiter: Waiter | None) -> bytes:
         """Send a ping whose pong wakes ``waiter`` with the round trip in ns; the ping's payload."""
         if self._pings is None:
-            self._pings = Pings(self._series)
+            self._pings = Pings(self._series, self.listener)
         payload = self.client.next_ping()
         now_ns = time.perf_counter_ns()
         self._recorder.tick(now_ns)
@@ -448,6 +468,8 @@ class Connection:
         if reply is not None and self._replies is not None:
             # before the send: on a fast network the answer must find its request
             self._replies.begin(reply, now_ns, intended_ns)
+        elif self.listener is not None:
+            self.listener.sent(name or self.name, size)
         if self._transmit(opcode, payload) > HIGH_WATER_BYTES:
             self._wait_for_room()
         return True
@@ -517,14 +539,17 @@ class Connection:
         if self._close_deadline is not None:
             self._close_deadline.cancel()
         if self.opening.phase == "hello" and self.opening.is_open:
-            ended_by_run = self._closing.initiator == "client" and self._closing.reason == outcomes.RUN_ENDED
-            self.opening.outcome = outcomes.CANCELLED if ended_by_run else outcomes.CLOSED_HELLO
+            self.opening.outcome = outcomes.CANCELLED if self._closing.by_run else outcomes.CLOSED_HELLO
             self.opening.error = self.opening.outcome
         waiters: list[Waiter] = [] if self._replies is None else [*self._replies.lose()]
         for part in (self._inbox, self._pings):
             waiters += [] if part is None else part.waiters()
         waiters += self._closers or ()
         self._recorder.connection_ended(self.record(now_ns))
+        if self.listener is not None and self.opening.is_open:
+            closing = self._closing
+            error = close_error(closing.code, closing.initiator or "network", closing.detail, closing.by_run)
+            self.listener.closed(self.name, error)
         link, self._link = self._link, None
         assert link is not None
         if abort:

@@ -72,8 +72,14 @@ class Endpoint:
         return f"{self.scheme}://{self.authority}{self.prefix}"
 
     def resource(self, path: str) -> str:
-        """The request target for ``path``, which begins with a slash (RFC 6455 section 3)."""
+        """The request target for ``path`` below the host's own path (RFC 6455 section 3).
+
+        An empty path, or one that is only a query, is the host's own path.
+        """
+        if not path or path.startswith("?"):
+            return (self.prefix or "/") + path
         return self.prefix + (path if path.startswith("/") else f"/{path}")
+
 
 
 def mask_query(path: str) -> str:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from wsoak.ledger.recorder import Series
+from wsoak.wire.listener import Listener
 from wsoak.wire.waiting import Duty, Waiter
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ HEARTBEATS_MISSED: Final = 3
 class Pings:
     """The pings of one connection, by their payloads."""
 
-    __slots__ = ("_sent", "_series")
+    __slots__ = ("_listener", "_sent", "_series")
 
-    def __init__(self, series: Series) -> None:
+    def __init__(self, series: Series, listener: Listener | None = None) -> None:
         self._series = series
+        self._listener = listener
         self._sent: dict[bytes, tuple[int, Waiter | None]] = {}
 
     def add(self, payload: bytes, now_ns: int, waiter: Waiter | None = None) -> None:
@@ -46,6 +48,8 @@ class Pings:
         sent_ns, waiter = sent
         self._series.pongs += 1
         self._series.ping_ns.append(now_ns - sent_ns)
+        if self._listener is not None:
+            self._listener.ponged(self._series.name, now_ns - sent_ns)
         if waiter is not None:
             waiter.wake(now_ns - sent_ns)
 

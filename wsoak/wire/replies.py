@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from wsoak.ledger.outcomes import REPLY_LOST, REPLY_TIMEOUT
 from wsoak.ledger.recorder import Series
+from wsoak.wire.listener import Listener
 from wsoak.wire.message import Message, ask
 from wsoak.wire.waiting import Waiter
 
@@ -74,10 +76,13 @@ class Replies:
         timeouts: how many requests timed out so far.
     """
 
-    __slots__ = ("_client", "_in_flight", "_reply_id", "_series", "_timed_out", "timeouts")
+    __slots__ = ("_client", "_in_flight", "_listener", "_reply_id", "_series", "_timed_out", "timeouts")
 
-    def __init__(self, client: Client, series: Series, reply_id: ReplyId) -> None:
+    def __init__(
+        self, client: Client, series: Series, reply_id: ReplyId, listener: Listener | None = None
+    ) -> None:
         self._client = client
+        self._listener = listener
         self._series = series
         self._reply_id = reply_id
         self._in_flight: dict[Any, Reply] = {}
@@ -133,6 +138,8 @@ class Replies:
         series.response_ns.append(now_ns - reply.intended_ns)
         series.service_ns.append(service_ns)
         self._client.in_flight -= 1
+        if self._listener is not None:
+            self._listener.request_ended(series.name, now_ns - reply.intended_ns, len(message.data), "")
         return reply
 
     def expire(self, reply: Reply) -> None:
@@ -152,6 +159,9 @@ class Replies:
         series.response_ns.append(reply.timeout_ns + reply.sent_ns - reply.intended_ns)
         series.service_ns.append(reply.timeout_ns)
         self._client.in_flight -= 1
+        if self._listener is not None:
+            waited_ns = reply.timeout_ns + reply.sent_ns - reply.intended_ns
+            self._listener.request_ended(series.name, waited_ns, 0, REPLY_TIMEOUT)
         reply.wake(None)
 
     def lose(self) -> list[Reply]:
@@ -160,6 +170,8 @@ class Replies:
         self._in_flight.clear()
         for reply in lost:
             reply.series.reply_lost += 1
+            if self._listener is not None:
+                self._listener.request_ended(reply.series.name, None, 0, REPLY_LOST)
         self._client.in_flight -= len(lost)
         return lost
 
