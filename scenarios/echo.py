@@ -8,7 +8,7 @@ send down, and its waiting counts in the response time. At rate 0 each message w
 """
 
 from functools import partial
-from itertools import count
+from itertools import count, islice
 
 import gevent
 from locust import task
@@ -16,10 +16,14 @@ from locust import task
 from wsoak.load import WebSocketUser
 from wsoak.wire.connection import Connection
 from wsoak.wire.message import Message
+from wsoak.wire.replies import Reply
 from wsoak.wire.schedule import every
 
 ID_DIGITS = 10
 """A message begins with its number, so that its echo is known from any other."""
+
+SESSION_MESSAGES = 20
+"""How many messages a session of the open model has."""
 
 
 def message_number(message: Message) -> str | None:
@@ -37,24 +41,35 @@ class EchoUser(WebSocketUser):
         self.gather([partial(self.hold, slot) for slot in range(self.options.sockets_per_user)])
 
     def hold(self, slot: int) -> None:
-        """Open one socket, talk on it, and open it again when it ends, as ``--reconnect`` says."""
+        """Open one socket, talk on it, and open it again when it ends, as ``--reconnect`` says.
+
+        In the open model (``--arrival-rate``) a session is one socket with ``SESSION_MESSAGES`` messages.
+        """
         path = "/echo" if self.generator.embedded else ""
         while True:
             ws = self.connect(
                 path, name="echo", reply_id=message_number, usable_when=message_number, slot=slot
             )
+            if self.options.arrival_rate:
+                with ws:
+                    self.talk(ws, SESSION_MESSAGES)
+                return
             self.talk(ws)
 
-    def talk(self, ws: Connection) -> None:
-        """Send messages on one socket while it is open."""
+    def talk(self, ws: Connection, messages: int | None = None) -> None:
+        """Send so many messages on one socket, or as many as it takes, while it is open."""
         padding = "x" * max(0, self.options.message_size - ID_DIGITS)
-        if self.options.message_rate == 0:
-            for number in count():
-                key = f"{number:0{ID_DIGITS}}"
+        keys = (f"{number:0{ID_DIGITS}}" for number in islice(count(), messages))
+        rate = self.options.message_rate
+        if rate == 0:
+            for key in keys:
                 if ws.request(key + padding, reply_to=key) is None and not ws.is_open:
                     return
+            return
         # users that start together must not send together
-        gevent.sleep(self.random.uniform(0, 1 / self.options.message_rate))
-        for number, intended_ns in enumerate(ws.paced(every(1 / self.options.message_rate))):
-            key = f"{number:0{ID_DIGITS}}"
-            ws.submit(key + padding, reply_to=key, intended_ns=intended_ns)
+        gevent.sleep(self.random.uniform(0, 1 / rate))
+        last: Reply | None = None
+        for key, intended_ns in zip(keys, ws.paced(every(1 / rate)), strict=False):
+            last = ws.submit(key + padding, reply_to=key, intended_ns=intended_ns)
+        if last is not None:
+            last.wait()

@@ -20,8 +20,8 @@ from wsoak.ledger.outcomes import CANCELLED, RUN_ENDED
 from wsoak.ledger.records import ConnectionRecord
 
 CLIENTS = ("fast", "reference")
-RATES = ("-u", "6", "-r", "6", "-t", "8s", "--message-rate", "5")
-AT_ONCE = 3
+RATES = ("-u", "6", "-r", "6", "-t", "7s", "--message-rate", "5")
+AT_ONCE = 4
 """Runs at a time: they mostly wait."""
 
 

@@ -112,6 +112,7 @@ VALUES: Final[list[tuple[str, str, Any]]] = [
     ("--close-timeout", "0.5", 0.5),
     ("--heartbeat", "20", 20.0),
     ("--reconnect", "none", "none"),
+    ("--no-retry-codes", "1008, 4001", (1008, 4001)),
     ("--latency-limit", "250", 250.0),
     ("--source-ips", "127.0.0.1, 127.0.0.2", ("127.0.0.1", "127.0.0.2")),
     ("--watch", "http://127.0.0.1:9/metrics", "http://127.0.0.1:9/metrics"),

@@ -67,6 +67,9 @@ class Series:
     late_replies: int
     unmatched: int
     dropped: int
+    arrived: int
+    served: int
+    unserved: int
     check_passed: int
     check_failed: int
     metric_count: int

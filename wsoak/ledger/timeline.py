@@ -35,6 +35,10 @@ COUNTERS: Final = (
     "late_replies",
     "unmatched",
     "dropped",
+    # sessions of the open model
+    "arrived",
+    "served",
+    "unserved",
     # the scenario's own checks and counts
     "check_passed",
     "check_failed",
@@ -49,6 +53,7 @@ ended. ``requests_sent`` are those of ``sent`` that ask for an answer, ``replies
 ``received`` that are one. ``requests`` = ``replies`` + ``reply_timeouts`` + ``reply_lost`` (the socket closed
 first) + still in flight. ``late_replies`` came after their time-out; ``unmatched`` messages nobody waited for
 or subscribed to; ``dropped`` of those, the ones that a full inbox could not keep.
+``arrived`` = ``served`` + ``unserved`` (waited longer than their patience) + still waiting.
 """
 
 CounterRow = tuple[float, ...]

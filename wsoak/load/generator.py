@@ -15,6 +15,7 @@ from wsoak.ledger.recorder import Recorder
 from wsoak.load.accounts import Accounts, read_accounts
 from wsoak.load.api import HOPELESS, LogIns
 from wsoak.load.gauges import Gauges, Readings
+from wsoak.load.open_model import Arrivals
 from wsoak.load.options import BadOptions, Options
 from wsoak.wire.client import Client, FastOpener, Opener, Settings
 from wsoak.wire.dial import tls_context
@@ -83,6 +84,13 @@ class Generator:
         self.log_ins = LogIns(self.recorder, self.give_up, self._users_to_come)
         self._endpoints: dict[str, Endpoint] = {}
         self._users_made = 0
+        self.arrivals = (
+            Arrivals(
+                self.recorder, options.arrival_rate / workers, options.arrival_patience, f"{run_id}/{worker}"
+            )
+            if options.arrival_rate
+            else None
+        )
         self._gauges = Gauges(self.recorder, self._own_readings, watched or [])
 
     def endpoint(self, host: str) -> Endpoint:
@@ -111,6 +119,8 @@ class Generator:
         Returns:
             how many sockets did not close in time.
         """
+        if self.arrivals is not None:
+            self.arrivals.stop()
         left = self.client.stop(self.options.close_timeout)
         self._gauges.stop()
         return left
@@ -139,7 +149,7 @@ class Generator:
             "open_sockets": float(len(self.client.open_connections)),
             "in_flight": float(self.client.in_flight),
             "opening": float(self.client.opening),
-        }
+        } | ({} if self.arrivals is None else {"arrivals_waiting": float(self.arrivals.waiting)})
 
 
 def _tls(options: Options) -> ssl.SSLContext:

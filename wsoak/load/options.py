@@ -80,6 +80,13 @@ OPTIONS: Final = (
         "Seconds between protocol pings; a peer silent for three is lost; 0: none.",
         "SECONDS",
     ),
+    Option(
+        "--arrival-rate",
+        0.0,
+        "Open model: sessions that arrive a second, whoever is free; 0: users begin anew when they end.",
+        "N",
+    ),
+    Option("--arrival-patience", 10.0, "Seconds that an arrival waits for a free user.", "SECONDS"),
     Option("--shape", "", SHAPE_HELP, "KIND:KEY=VALUE,..."),
     Option(
         "--reconnect",
@@ -180,6 +187,8 @@ class Options:
     reply_timeout: float
     close_timeout: float
     heartbeat: float
+    arrival_rate: float
+    arrival_patience: float
     shape: str
     reconnect: str
     no_retry_codes: tuple[int, ...]
@@ -326,6 +335,8 @@ def _shape(option: Option, raw: Any) -> str:
 
 
 _CHECKS: Final[dict[str, Check]] = {
+    "arrival_rate": _not_negative,
+    "arrival_patience": _positive,
     "shape": _shape,
     "no_retry_codes": _codes,
     "run_dir": _optional_path(_text),

@@ -69,6 +69,10 @@ class WebSocketUser(User):
         self.number = self.generator.next_user()
         # a fork inherits the parent's random state: seeded by who we are, not by when
         self.random = random.Random(f"{self.generator.run_id}/{self.generator.worker_index}/{self.number}")
+        if self.generator.arrivals is not None:
+            self.tasks = [partial(_when_one_arrives, task) for task in self.tasks]
+            # what a user waits for is the next arrival
+            setattr(self, "wait_time", _no_wait)  # noqa: B010 - Locust declares a method
         self._sockets: list[Connection] = []
         self._prune_at = PRUNE_AT_LEAST
         self._accounts: list[tuple[str, int]] = []
@@ -349,6 +353,19 @@ class WebSocketUser(User):
             self.generator.accounts.give_back(kind, number)
         self._accounts = []
         self.drop_http()
+
+
+def _no_wait() -> float:
+    return 0.0
+
+
+def _when_one_arrives(task: Any, user: WebSocketUser) -> None:
+    """Run a task, a function or a nested set of them, for the next arrival of the open model."""
+    assert user.generator.arrivals is not None
+    user.generator.arrivals.take()
+    begun = task(user)
+    if isinstance(task, type):
+        begun.run()
 
 
 def _unless_stopped(function: Callable[[], Any], stops: list[StopUser]) -> Any:

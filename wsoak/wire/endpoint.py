@@ -81,7 +81,6 @@ class Endpoint:
         return self.prefix + (path if path.startswith("/") else f"/{path}")
 
 
-
 def mask_query(path: str) -> str:
     """``path`` with the value of each query parameter masked: tokens travel there, some without a name."""
     head, mark, query = path.partition("?")
