@@ -14,6 +14,7 @@ from locust import between, task
 
 from wsoak.load import WebSocketUser
 from wsoak.load.accounts import Account
+from wsoak.load.api import Answer
 from wsoak.load.tokens import FreshToken
 from wsoak.wire.message import Message
 from wsoak.wire.schedule import every
@@ -60,21 +61,24 @@ class DialogueUser(WebSocketUser):
         """Log in, and find the books."""
         account = self.account(test_account)
         credentials = {"phone": account["phone"], "password": account["password"]}
-        answer = self.api("POST", "/v1/auth/login", json=credentials)
+        tokens = ("access_token", "refresh_token", "ws_token")
+        answer = self.api("POST", "/v1/auth/login", json=credentials, needs=tokens)
         if not answer.ok:
             self.log_in_failed(answer)
         self.refresh_token = answer.json["refresh_token"]
         self.access = FreshToken(answer.json["access_token"], lambda: self.renewed("access_token"))
         self.for_sockets = FreshToken(answer.json["ws_token"], lambda: self.renewed("ws_token"))
-        books = self.api("GET", "/v1/books", token=self.access.value)
-        if not self.check("there are books", books.ok and books.json):
-            self.log_in_failed(books)
-        self.books = [book["book_id"] for book in books.json]
+        listed = self.api("GET", "/v1/books", token=self.access.value)
+        books = listed.json if isinstance(listed.json, list) else []
+        self.books = [book["book_id"] for book in books if isinstance(book, dict) and "book_id" in book]
+        if not self.check("there are books", listed.ok and self.books):
+            self.log_in_failed(listed)
         self.logged_in()
 
     def renewed(self, kind: str) -> str | None:
         """A new token of this kind, if the server gives one."""
-        answer = self.api("POST", "/v1/auth/refresh", json={"refresh_token": self.refresh_token})
+        body = {"refresh_token": self.refresh_token}
+        answer = self.api("POST", "/v1/auth/refresh", json=body, needs=(kind,))
         return answer.json[kind] if answer.ok else None
 
 
@@ -90,7 +94,7 @@ class Conversation:
     def hold(self) -> None:
         """Start the session, talk, and see that the server remembers all of it."""
         book = self.user.random.choice(self.user.books)
-        started = self.api("POST", "/v1/dialogues/book/start", {"book_id": book})
+        started = self.api("POST", "/v1/dialogues/book/start", {"book_id": book}, needs=("session_id",))
         if not started.ok:
             return
         self.session = started.json["session_id"]
@@ -113,14 +117,16 @@ class Conversation:
 
     def end(self) -> None:
         """Verify the history against what was acknowledged, and delete the session."""
-        session, self.session = self.session, ""
-        if not session:
+        if not self.session:
             return
-        name = "/v1/dialogues/{session_id}"
-        history = self.api("GET", f"/v1/dialogues/{session}/history", name=f"{name}/history")
-        if history.ok and self.acknowledged:
-            self.verify([exchange["id"] for exchange in history.json["messages"]])
-        self.api("DELETE", f"/v1/dialogues/{session}", name=name)
+        path, name = f"/v1/dialogues/{self.session}", "/v1/dialogues/{session_id}"
+        if self.acknowledged:
+            history = self.api("GET", f"{path}/history", name=f"{name}/history", needs=("messages",))
+            if history.ok:
+                self.verify([str(each.get("id")) for each in history.json["messages"] if isinstance(each, dict)])
+        self.api("DELETE", path, name=name)
+        # last: what a kill interrupts is done again when the user stops
+        self.session = ""
 
     def verify(self, remembered: list[str]) -> None:
         """Every acknowledged message is there, once, in order."""
@@ -135,8 +141,12 @@ class Conversation:
             ("messages-reordered", 0 if in_order else 1),
         ):
             self.user.observe(finding, NAME, wrong, len(known), "history of a session" if wrong else "")
+        self.acknowledged = []
 
-    def api(self, method: str, path: str, json: Any = None, name: str | None = None) -> Any:
+    def api(
+        self, method: str, path: str, json: Any = None, name: str | None = None, needs: tuple[str, ...] = ()
+    ) -> Answer:
         """The server's HTTP API, as this user."""
         assert self.user.access is not None
-        return self.user.api(method, path, json=json, name=name, token=self.user.access.value)
+        token = self.user.access.value
+        return self.user.api(method, path, json=json, name=name, token=token, needs=needs)

@@ -12,7 +12,6 @@ from tests.target.client import running
 RATES = ("-u", "5", "-r", "5", "-t", "6s")
 
 
-@pytest.mark.xfail(strict=True, reason="defect: /echo/ is asked for, which is another path")
 @pytest.mark.parametrize("scheme", ["ws", "http"])
 def test_a_path_in_the_host_is_asked_for_as_it_is_written(tmp_path: Path, scheme: str) -> None:
     with running() as target:

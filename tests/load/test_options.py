@@ -101,6 +101,8 @@ def test_a_second_set_of_hooks_has_events_of_its_own() -> None:
 
 VALUES: Final[list[tuple[str, str, Any]]] = [
     ("--run-dir", "results/x", Path("results/x")),
+    ("--arrival-rate", "2.5", 2.5),
+    ("--arrival-patience", "30", 30.0),
     ("--shape", "ramp:from=1,to=5,over=14s", "ramp:from=1,to=5,over=14s"),
     ("--client", "reference", "reference"),
     ("--accounts", __file__, Path(__file__)),

@@ -17,6 +17,7 @@ that is not printable or begins with a quote. The files hold no control characte
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import fcntl
@@ -165,6 +166,15 @@ class RunWriter:
         finally:
             # after the update, as this lets go of the lock: at no moment does an ended run look cut
             self._close_files()
+
+    def discard(self) -> None:
+        """Take the run back: it never began, so its files go, and its directory where that is then empty."""
+        self._close_files()
+        for name in (RUN_FILE, LATENCY_FILE, *_TABLES):
+            (self.path / name).unlink(missing_ok=True)
+        # what else is in it belongs to somebody else
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     def _latency_text(self, delta: Delta) -> str:
         lines = []

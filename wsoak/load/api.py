@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,8 +39,12 @@ class Answer:
         return not self.error
 
 
-def answer_of(response: Any) -> Answer:
-    """The answer in a response of Locust's fast HTTP client (with ``catch_response``)."""
+def answer_of(response: Any, needs: Sequence[str] = ()) -> Answer:
+    """The answer in a response of Locust's fast HTTP client (with ``catch_response``).
+
+    Args:
+        needs: members that the JSON object of a good answer has.
+    """
     status = response.status_code or 0
     if not status:
         cause = getattr(response, "error", None)
@@ -50,7 +54,9 @@ def answer_of(response: Any) -> Answer:
     cause = response.request_meta["exception"]
     if cause is not None:
         return Answer(status, None, unreadable(cause))
-    return Answer(status, _json_of(response), "")
+    value = _json_of(response)
+    missing = [name for name in needs if not isinstance(value, dict) or name not in value]
+    return Answer(status, value, f"the answer lacks {missing[0]}" if missing else "")
 
 
 def unreadable(cause: BaseException) -> str:

@@ -71,6 +71,10 @@ class Collector:
             self.books.add(delta)
             self._writer.append(delta)
 
+    def discard(self) -> None:
+        """Take the run back: it never began."""
+        self._writer.discard()
+
     def mark(self, at_s: float, text: str) -> None:
         """Keep a step of the run's shape: seconds from the start, and what began.
 

@@ -116,10 +116,11 @@ class Keeper:
         return self._collector.finish(ended_by, workers=self._roll.to_json(self.elapsed_s))
 
     def abandon(self) -> None:
-        """The run cannot begin after all: leave its directory as one that was cut."""
+        """The run cannot begin after all: nothing of it stays."""
         self._loop.kill()
         if self._gauges is not None:
             self._gauges.stop()
+        self._collector.discard()
 
     def mark(self, text: str) -> None:
         """Write down that the shape has come to a step of its."""

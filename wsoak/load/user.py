@@ -231,14 +231,22 @@ class WebSocketUser(User):
         return self._http
 
     def api(
-        self, method: str, path: str, *, name: str | None = None, json: Any = None, token: str | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        name: str | None = None,
+        json: Any = None,
+        token: str | None = None,
+        needs: Sequence[str] = (),
     ) -> Answer:
-        """Ask the server's HTTP API something; in Locust's tables it failed unless the answer is 2xx.
+        """Ask the server's HTTP API something; in Locust's tables it failed unless the answer is good.
 
         Args:
             name: for the tables, where the path holds an id; the path without its query unless given.
             json: the body.
             token: sent as bearer token.
+            needs: a good answer is a 2xx, and a JSON object with these members where any are named.
         """
         headers = {"Accept": "application/json", "X-Run-Id": self.run_id}
         if token is not None:
@@ -248,7 +256,7 @@ class WebSocketUser(User):
             with self.http.request(
                 method, path, name=name, json=json, headers=headers, catch_response=True
             ) as response:
-                answer = answer_of(response)
+                answer = answer_of(response, needs)
                 if answer.error:
                     response.failure(answer.error)
         except UNREADABLE as cause:
