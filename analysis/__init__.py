@@ -5,6 +5,8 @@
 - ``style``     colours, line styles, axes: what all charts share
 - ``charts``    one function a chart, from a prepared frame to a figure; one table of them
 - ``recovery``  mass drops of sockets, and how their users came back
+- ``marks``     the steps of a load shape, numbered
+- ``workers``   the processes that made the load, and how they fared
 - ``report``    ``report.html`` and its pictures
 - ``diagnose``  findings in the terminal
 - ``compare``   two runs, or two sets of runs, side by side

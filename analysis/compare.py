@@ -19,6 +19,7 @@ from typing import Any, Final
 from analysis.frames import number, read_connections
 from analysis.recovery import MassDrop, mass_drops
 from analysis.report import environment
+from analysis.workers import expected, reported
 from wsoak.judge.findings import Finding, find
 from wsoak.judge.summary import when
 from wsoak.judge.terminal import safe
@@ -53,6 +54,8 @@ class Figures:
     closes: Mapping[str, int]
     findings: tuple[Finding, ...]
     doubts: tuple[Doubt, ...]
+    conditions: Mapping[str, str]
+    """Under which load the figures were found, in words by condition; see ``differences``."""
 
     @property
     def recovery_s(self) -> float | None:
@@ -134,7 +137,33 @@ def figures(path: Path) -> Figures:
         closes=closes,
         findings=tuple(find(books, started_at if started_at is not None else first_s)),
         doubts=tuple(doubts(books, reader.header, under_way=reader.under_way, damaged=reader.damaged)),
+        conditions={label: words(reader.header) for label, words in _CONDITIONS.items()},
     )
+
+
+def _processes(header: Mapping[str, Any]) -> str:
+    wanted, there = expected(header), len(reported(header))
+    if not wanted:
+        return "a single process"
+    # a run that was cut does not say who reported
+    short = f"{there} of " if header.get("ended_at") is not None and there < wanted else ""
+    return f"{short}{counted(wanted, 'worker')}"
+
+
+def _shape(header: Mapping[str, Any]) -> str:
+    return str((header.get("options") or {}).get("shape") or "") or "none"
+
+
+def _model(header: Mapping[str, Any]) -> str:
+    rate = number((header.get("options") or {}).get("arrival_rate"))
+    return f"{rate:g} a second" if rate else "as users come free (closed model)"
+
+
+_CONDITIONS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "number of workers": _processes,
+    "load shape": _shape,
+    "rate of arrivals": _model,
+}
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -182,11 +211,12 @@ def _paths(part: str) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two sides, and the rows of their table: label, before, after."""
+    """Two sides, the rows of their table (label, before, after), and in what their load differs."""
 
     before: Side
     after: Side
     rows: tuple[tuple[str, str, str], ...]
+    differences: tuple[str, ...]
 
 
 def compare(before: Side, after: Side) -> Comparison:
@@ -198,7 +228,16 @@ def compare(before: Side, after: Side) -> Comparison:
     for way, _ in ways.most_common(_CLOSES_SHOWN):
         rows.append((f"closed {safe(way)}", _closes_of(way)(before), _closes_of(way)(after)))
     rows.append(("does the function work", _works(before), _works(after)))
-    return Comparison(before, after, tuple(rows))
+    return Comparison(before, after, tuple(rows), tuple(differences(before, after)))
+
+
+def differences(before: Side, after: Side) -> Iterator[str]:
+    """A sentence for each condition of the load that is not the same in all runs."""
+    for condition in _CONDITIONS:
+        ways = [sorted({safe(run.conditions[condition], 100) for run in of}) for of in (before, after)]
+        if ways[0] != ways[1] or len(ways[0]) > 1:
+            was, now = (listed(of) for of in ways)
+            yield f"The {condition} differs: {was} before, {now} after."
 
 
 def _closes_of(way: str) -> Callable[[Side], str]:
@@ -267,6 +306,8 @@ _ANSWERS: Final[Mapping[bool | None, str]] = {True: "yes", False: "no", None: "c
 
 # ------------------------------------------------------------------------------------------------ output
 
+MIND: Final = "Mind: these runs were not made under the same load."
+
 LABEL_WIDTH: Final = 30
 CELL_WIDTH: Final = 40
 
@@ -281,6 +322,7 @@ def as_json(comparison: Comparison) -> str:
                 {"figure": label, "before": before, "after": after}
                 for label, before, after in comparison.rows
             ],
+            "differences": list(comparison.differences),
         },
         indent=2,
     )
@@ -313,6 +355,8 @@ def _plain(run: Figures) -> dict[str, Any]:
 def as_text(comparison: Comparison) -> str:
     """The table for a terminal, and each side's doubts and findings below it."""
     lines = list(_table(comparison))
+    if comparison.differences:
+        lines += ["", MIND, *(line for told in comparison.differences for line in _indented(told))]
     for title, runs in _sides(comparison):
         lines += ["", f"{title} ({_ids(runs)})", *(line for told in _told(runs) for line in _indented(told))]
     return "\n".join(lines)
@@ -394,5 +438,9 @@ def write_html(comparison: Comparison, path: Path) -> None:
         }
         for title, runs in _sides(comparison)
     ]
-    page = environment().get_template("compare.html").render(rows=comparison.rows, sides=sides)
+    page = (
+        environment()
+        .get_template("compare.html")
+        .render(rows=comparison.rows, sides=sides, mind=MIND, differences=comparison.differences)
+    )
     path.write_text(page, encoding="utf-8")

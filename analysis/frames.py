@@ -162,6 +162,15 @@ class Run:
             index="bin", columns="worker", values="value", aggfunc="mean", observed=True
         ).reindex(range(self.bins))
 
+    def summed(self, name: str, source: str = "generator") -> pd.Series:
+        """One gauge's means by bin, all workers' added up; NaN where there are none.
+
+        Each reads about once a second, so that now and then a bin has none of one worker's: its last one
+        stands then, as long as more follow.
+        """
+        readings = self.gauge(name, source)
+        return readings.ffill(limit_area="inside").sum(axis=1, min_count=1)
+
     def totals(self) -> pd.DataFrame:
         """The counters by bin, all names added up; every bin has a row."""
         columns = list(COUNTERS)

@@ -9,13 +9,14 @@
 
 A mass drop is found from the data: within ``WINDOW_S``, at least ``LEAST`` sockets and ``LEAST_SHARE`` of
 those that were open at its beginning were ended by the server or the network, and ``UNUSUAL`` times more
-than in the run's median second. What ends with the run, or by the server with 1000 after its work, is none.
-Times are those of the sockets' own rows, to the microsecond; the seconds of the timeline are used only for
-sockets that have no row yet, in a run that was cut or goes on.
+than in the run's quieter seconds (lower quartile). What ends with the run, or by the server with 1000 after
+its work, is none. Times are those of the sockets' own rows, to the microsecond; the seconds of the timeline
+are used only for sockets that have no row yet, in a run that was cut or goes on.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,10 +39,13 @@ LEAST_SHARE: Final = 0.2
 UNUSUAL: Final = 3.0
 RECOVERED_PERCENT: Final = 95
 
-_BULK: Final = 0.95
-"""A drop's first moment is sought where this share of its sockets is still to end: what ended by chance
-shortly before is not taken for its beginning."""
-_ONSET_S: Final = 0.05
+_ONSET_SHARE: Final = 0.05
+_ONSET_SLACK: Final = 2.0
+"""A drop begins where this share of its sockets end in no more than twice the time that they would take if
+all but the first and last of it were even: what ended by chance shortly before is not its beginning."""
+_TOGETHER_S: Final = 0.02
+"""Ends that follow one another so soon are of one drop, however slowly it begins."""
+_FEWEST_SECONDS: Final = 4
 _WAYS_SHOWN: Final = 4
 
 _Floats = npt.NDArray[np.float64]
@@ -224,7 +228,10 @@ def _is_drop(lives: _Lives, at: float, share: float) -> bool:
 
 
 def _usual_share(lives: _Lives) -> float:
-    """The median, over the run's seconds with sockets enough, of the share that others ended in it."""
+    """Of the run's seconds with sockets enough, the lower quartile of the shares that others ended in them.
+
+    Not the median: the drops' own seconds can be half of a short run. 0 where seconds are too few to say.
+    """
     if not len(lives.bad_ends):
         return 0.0
     seconds = np.arange(lives.opens[0], max(lives.opens[-1], lives.ends[-1]), WINDOW_S)
@@ -234,17 +241,20 @@ def _usual_share(lives: _Lives) -> float:
         for second, count in zip(seconds, held, strict=True)
         if count >= LEAST
     ]
-    return float(np.median(shares)) if shares else 0.0
+    return float(np.quantile(shares, 0.25, method="lower")) if len(shares) >= _FEWEST_SECONDS else 0.0
 
 
 def _onset(lives: _Lives, candidate: float) -> float:
     """The first end of the drop that a candidate's window has met."""
-    low = int(np.searchsorted(lives.bad_ends, candidate, "left"))
-    high = int(np.searchsorted(lives.bad_ends, candidate + WINDOW_S, "right"))
-    times = lives.bad_ends[low:high]
-    hits = np.array([len(lives.hit(time, time + WINDOW_S, time)) for time in times])
-    latest = times[np.flatnonzero(hits >= _BULK * hits.max())[-1]]
-    return float(times[times >= latest - _ONSET_S][0])
+    times = lives.bad_ends[lives.hit(candidate, candidate + WINDOW_S, candidate)]
+    first_few = max(2, math.ceil(_ONSET_SHARE * len(times)))
+    took_s = times[first_few - 1 :] - times[: len(times) - first_few + 1]
+    early, late = np.quantile(times, [_ONSET_SHARE, 1 - _ONSET_SHARE])
+    even_s = (late - early) / (1 - 2 * _ONSET_SHARE) * first_few / len(times)
+    onset = int(np.flatnonzero(took_s <= max(_ONSET_SLACK * even_s, took_s.min()))[0])
+    while onset > 0 and times[onset] - times[onset - 1] <= _TOGETHER_S:
+        onset -= 1
+    return float(times[onset])
 
 
 # --------------------------------------------------------------------------------------------- measuring
@@ -264,7 +274,7 @@ def _measured(
     before = int(lives.open_at(at))
     # until nearly all have ended, sockets that are open again say nothing
     mostly_over = float(ends[-(-len(ends) * RECOVERED_PERCENT // 100) - 1])
-    back_at, most_back = _back(lives, mostly_over, -(-before * RECOVERED_PERCENT // 100))
+    back_at = _back(lives, mostly_over, -(-before * RECOVERED_PERCENT // 100))
     started = connections["started_at"]
     tried = connections[
         (connections["attempt"] > 0)
@@ -283,7 +293,7 @@ def _measured(
         dropped=len(hit),
         ways=_ways(connections.iloc[lives.rows[hit]]),
         recovered_s=None if back_at is None else round(back_at - at, 6),
-        most_back=most_back,
+        most_back=int(_held_from(lives, float(ends[-1]))[1].max()),
         attempts=len(tried),
         rejected=rejected,
         failed=int((outcomes != OPEN).sum()) - rejected,
@@ -293,12 +303,17 @@ def _measured(
     )
 
 
-def _back(lives: _Lives, after: float, enough: int) -> tuple[float | None, int]:
-    """When so many were open again, or ``None`` and how many were at best."""
-    times = np.concatenate([[after], lives.opens[lives.opens > after]])
-    held = lives.open_at(times, "right")
+def _back(lives: _Lives, after: float, enough: int) -> float | None:
+    """When so many were open again; ``None``: never."""
+    times, held = _held_from(lives, after)
     back = np.flatnonzero(held >= enough)
-    return (float(times[back[0]]) if len(back) else None), int(held.max())
+    return float(times[back[0]]) if len(back) else None
+
+
+def _held_from(lives: _Lives, after: float) -> tuple[_Floats, npt.NDArray[np.int64]]:
+    """How many were open at this time, and whenever one more had opened."""
+    times = np.concatenate([[after], lives.opens[lives.opens > after]])
+    return times, lives.open_at(times, "right")
 
 
 def _ways(ended: pd.DataFrame) -> dict[str, int]:

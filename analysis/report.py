@@ -13,8 +13,10 @@ from markupsafe import Markup
 from analysis import tables
 from analysis.charts import Drawn, draw_all
 from analysis.fonts import ADVICE, lacks_font_for
-from analysis.frames import Run
+from analysis.frames import Run, number
+from analysis.marks import marks_of
 from analysis.recovery import sentences
+from analysis.workers import expected, workers_of
 from wsoak.judge.summary import happened, when
 from wsoak.judge.terminal import safe
 from wsoak.judge.validity import is_valid
@@ -51,6 +53,8 @@ def html(run: Run, drawn: Sequence[Drawn]) -> str:
 def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
     """What the template is filled with."""
     shown = [
+        tables.marks(marks_of(run.header)),
+        tables.workers(workers_of(run.books, run.header), run.header),
         tables.outcomes(run.books),
         tables.closes(run.books),
         tables.counters(run.books),
@@ -93,14 +97,21 @@ def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
 
 
 def what_was_run(run: Run) -> list[tuple[str, str]]:
-    """What was run, as pairs of label and words; only what the header says."""
+    """What was run, as pairs of label and words; only what is on record. Users: the most asked for."""
     header = run.header
     started_at, ended_at = header.get("started_at"), header.get("ended_at")
     command = header.get("command")
+    options = header.get("options") or {}
+    rate = number(options.get("arrival_rate"))
+    asked_for = run.summed("users_target").max()
+    users = f"{asked_for:,.0f}" if asked_for > 0 else None
     pairs = [
         ("Target", header.get("host")),
         ("Scenarios", ", ".join(map(str, header.get("scenarios") or []))),
-        ("Users", f"{header['users']:,}" if isinstance(header.get("users"), int) else header.get("users")),
+        ("Users", users),
+        ("Shape", options.get("shape")),
+        ("Arrivals", f"{rate:g} sessions a second" if rate else None),
+        ("Workers", f"{expected(header):,}" if expected(header) else None),
         ("Started", tables.clock(started_at) if isinstance(started_at, int | float) else None),
         ("Ended", tables.clock(ended_at) if isinstance(ended_at, int | float) else None),
         ("Ended by", header.get("ended_by")),

@@ -7,6 +7,7 @@ comes with a marker, a line style and a hatch of its own, so that print in grey 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -91,13 +92,15 @@ def finish(drawn: Canvas, title: str, frame: pd.DataFrame) -> Figure:
     """Put the title on top, and below it n and the run's id, which the frame carries in ``attrs``."""
     top = drawn.panels[0]
     n, run_id = frame.attrs.get("n", ""), drawable(frame.attrs.get("run_id", ""), 60)
-    # two lines in one title: a text of its own would need room that the layout does not know of
+    marks = top.get_gid() == MARKED
+    told = "\n".join((f"{n}  ·  run {run_id}", *(_mark_lines(frame) if marks else ())))
+    # lines in one title: a text of its own would need room that the layout does not know of
     with mpl.rc_context(_settings()):
         heading = drawn.figure.suptitle(
             title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False
         )
         heading.set_wrap(False)
-        top.set_title(f"{n}  ·  run {run_id}", loc="left", fontsize=9.5, color="#555555", pad=8)
+        top.set_title(told, loc="left", fontsize=9.5, color="#555555", pad=18 if marks else 8)
     return drawn.figure
 
 
@@ -178,7 +181,10 @@ def stacked(axes: Axes, frame: pd.DataFrame, width: float, colours: dict[str, st
 
 
 def time_axis(axes: Axes, frame: pd.DataFrame) -> None:
-    """Label the time axis; its data are seconds from the start, its ticks seconds, minutes or hours."""
+    """Label the time axis; its data are seconds from the start, its ticks seconds, minutes or hours.
+
+    The run's marks, ``(number, seconds, text)`` in the frame's ``attrs``, are drawn through all panels.
+    """
     span_s = float(frame.attrs.get("span_s", 0) or 1)
     unit, size = next((u, s) for u, s, most in _UNITS if span_s <= most)
     axes.set_xlim(0, span_s)
@@ -186,6 +192,54 @@ def time_axis(axes: Axes, frame: pd.DataFrame) -> None:
     step = _step(span_s / size)
     axes.xaxis.set_major_locator(MultipleLocator(step * size))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / size:,.10g}"))
+
+    _draw_marks(axes, [mark for mark in frame.attrs.get("marks", []) if 0 <= mark[1] <= span_s], span_s)
+
+
+MARKED: Final = "marked"
+"""The id of a panel above which numbers of marks stand."""
+MARK_LINES: Final = 60
+"""With more marks than this, only those have a line for whose number there is room."""
+MARK_GAP: Final = 0.012
+"""The least distance between two numbers, for each of their digits, as a share of the axis."""
+MARK_WIDTH: Final = 115
+"""Characters of a line below the title."""
+
+_Mark = tuple[int, float, str]
+
+
+def _draw_marks(axes: Axes, marks: Sequence[_Mark], span_s: float) -> None:
+    """Thin lines with numbers above the top panel, as many as there is room for."""
+    panels = axes.get_figure().axes  # type: ignore[union-attr]
+    numbered: list[_Mark] = []
+    for mark in marks:
+        room_s = span_s * MARK_GAP * (1 + len(str(mark[0])))
+        if not numbered or mark[1] - numbered[-1][1] >= room_s:
+            numbered.append(mark)
+    for _, at_s, _ in marks if len(marks) <= MARK_LINES else numbered:
+        for panel in panels:
+            # above bars, below lines
+            panel.axvline(at_s, color="#777777", linewidth=0.7, linestyle=(0, (2, 2)), zorder=1.5)
+    top = panels[0]
+    for number, at_s, _ in numbered:
+        top.text(
+            at_s,
+            1.01,
+            str(number),
+            transform=top.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize=8,
+            color="#444444",
+        )
+        top.set_gid(MARKED)
+
+
+def _mark_lines(frame: pd.DataFrame) -> list[str]:
+    """The marks' texts by their numbers, or where to find them if they would be too long."""
+    texts = "   ".join(f"{number}: {drawable(text, 60)}" for number, _, text in frame.attrs["marks"])
+    lines = textwrap.wrap(texts, MARK_WIDTH)
+    return lines if len(lines) <= 2 else ["the numbered lines are the steps in the report's table"]
 
 
 _UNITS: Final = (("s", 1, 600), ("min", 60, 3 * 3600), ("h", 3600, float("inf")))

@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from analysis.frames import number
-from wsoak.judge.words import percent, percentile
+from analysis.marks import Mark
+from analysis.workers import Worker, expected, reported
+from wsoak.judge.words import counted, listed, percent, percentile, span
 from wsoak.ledger.books import Books
 from wsoak.ledger.delta import KINDS
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import OPEN, OUTCOMES, close_class, close_name, meaning, rejected_status
+from wsoak.ledger.timeline import ARRIVALS
 
 ROWS: Final = 60
 """At most so many rows a table; the rest is counted in a line below it."""
@@ -96,11 +99,19 @@ _SPREAD: Final = (50.0, 90.0, 95.0, 99.0, 99.9)
 
 
 def latencies(books: Books) -> Table:
-    """Percentiles by kind and name, in milliseconds; each kind's sum first where it has several names."""
+    """Percentiles by kind and name; each kind's sum first where it has several names.
+
+    The wait of the open model's sessions has a heading of its own.
+    """
     rows = []
+    open_model = bool(books.count("arrived", ARRIVALS))
     for kind in KINDS:
         names = sorted(name for of, name in books.latency if of == kind)
-        if len(names) > 1:
+        if kind == "metric" and open_model and ARRIVALS in names:
+            rows.append(_latency_row("wait for a user", ARRIVALS, books.latency[kind, ARRIVALS]))
+            names.remove(ARRIVALS)
+        # the scenario's own metrics have nothing in common
+        if len(names) > 1 and kind != "metric":
             rows.append(_latency_row(kind, "all", books.histogram(kind)))
         busiest = sorted(names, key=lambda name: (-books.latency[kind, name].total, name))
         rows += [_latency_row(kind, name, books.latency[kind, name]) for name in busiest]
@@ -138,6 +149,51 @@ def gauges(books: Books) -> Table:
     return table("Gauges", columns, rows, range(3, 8))
 
 
+def marks(found: Sequence[Mark]) -> Table:
+    """The steps of the load shape."""
+    rows = [(str(mark.number), span(mark.at_s), mark.text) for mark in found]
+    note = "In the charts over time they are thin lines with these numbers."
+    return table("Steps of the load", ("#", "after the start", "what"), rows, (0, 1), note)
+
+
+def workers(found: Sequence[Worker], header: Mapping[str, Any]) -> Table:
+    """Who made the load: reports, users, CPU and lag of each process."""
+    rows = [_worker_row(worker) for worker in found]
+    columns = (
+        "worker",
+        "users",
+        "reports",
+        "never came",
+        "joined",
+        "missing",
+        "CPU, mean",
+        "CPU, greatest",
+        "event loop p99",
+    )
+    wanted, there = expected(header), len(reported(header))
+    # a run that was cut does not say who reported
+    known = wanted and header.get("ended_at") is not None
+    told = f"{there} of {counted(wanted, 'worker')} reported. " if known else ""
+    note = f"{told}Users: the most at a reading. CPU: of one core. Event loop: how late it ran."
+    return table("Workers", columns, rows, (1, 2, 3, 4, 6, 7, 8), note)
+
+
+def _worker_row(worker: Worker) -> tuple[str, ...]:
+    missing = [f"{span(end - begin)} from {span(begin)} on" for begin, end in worker.missing_s]
+    counts = (worker.users, worker.reports, worker.missing_reports)
+    lost = ["lost: never sent its last report"] if worker.final is False else []
+    left = [f"left the run at {span(worker.left_s)}"] if worker.left_s is not None else []
+    return (
+        worker.name,
+        *("" if count is None else f"{count:,}" for count in counts),
+        "" if worker.joined_s is None else span(worker.joined_s),
+        listed(missing + lost + left),
+        "" if worker.cpu_mean is None else f"{100 * worker.cpu_mean:.0f} %",
+        "" if worker.cpu_max is None else f"{100 * worker.cpu_max:.0f} %",
+        percentile(worker.hub, 99) if worker.hub.total else "",
+    )
+
+
 _COUNTED: Final = (
     "requests",
     "replies",
@@ -165,9 +221,11 @@ def counters(books: Books) -> Table:
 
 
 def facts(header: Mapping[str, Any]) -> Table:
-    """What ``run.json`` says: versions, options, machine, and everything else."""
+    """What ``run.json`` says and no table of its own: versions, options, machine, and everything else."""
     rows: list[tuple[str, str]] = []
     for key, value in header.items():
+        if key in ("marks", "workers") and isinstance(value, list):
+            continue
         if isinstance(value, dict):
             rows += [(f"{key}: {inner}", _plain(content)) for inner, content in value.items()]
         elif key.endswith("_at") and number(value) is not None:

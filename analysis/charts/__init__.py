@@ -13,7 +13,7 @@ from typing import Final
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.charts import closes, generator, latency, openings, reconnects, traffic
+from analysis.charts import arrivals, closes, generator, latency, openings, reconnects, traffic
 from analysis.frames import Run
 from analysis.style import DPI, settings
 
@@ -100,6 +100,15 @@ CHARTS: Final[tuple[Chart, ...]] = (
         "Every attempt after a user's first, by when it began. A client that backs off stays below one or "
         "two even after a mass drop.",
         "nobody reconnected, or the run holds no readings of its users",
+    ),
+    Chart(
+        "arrivals.png",
+        arrivals.TITLE,
+        arrivals.frame,
+        arrivals.draw,
+        "The open model: sessions arrive at their own rate, and wait for a free user. Where fewer are served "
+        "than offered, the users were too few; the wait is that of the served ones.",
+        "the run has no --arrival-rate",
     ),
     Chart(
         "sockets.png",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.frames import Run
+from analysis.marks import marks_of
 
 
 def signed(frame: pd.DataFrame, run: Run, n: str) -> pd.DataFrame:
-    """The frame with what every chart states: n in words, the run's id, and the length of its time axis."""
+    """The frame with what every chart states: n in words, the run's id, its time axis and its marks."""
     bin_text = f"bins of {run.bin_s} s"
     frame.attrs.update(
         n=n,
@@ -16,6 +17,10 @@ def signed(frame: pd.DataFrame, run: Run, n: str) -> pd.DataFrame:
         span_s=run.bins * run.bin_s,
         bin_s=run.bin_s,
         bin_text=bin_text,
+        marks=[
+            (mark.number, run.started_at - run.start_s + mark.at_s, mark.text)
+            for mark in marks_of(run.header)
+        ],
     )
     return frame
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -62,14 +61,14 @@ def draw(frame: pd.DataFrame) -> Figure:
     handles, labels = style.legend_entries(axes)
     for index, (at, back) in enumerate(frame.attrs["drops"]):
         until = frame.attrs["span_s"] if back is None else back
-        shade = axes.axvspan(at, until, color=style.GREY, alpha=0.25, linewidth=0)
+        shade = axes.axvspan(at, until, color=style.GREY, alpha=0.25, linewidth=0, zorder=0)
         mark = axes.axvline(at, color=style.BLACK, linewidth=1.2, linestyle="--")
         if index == 0:
             handles, labels = [*handles, mark, shade], [*labels, "mass drop", "until 95 % were back"]
     style.legend(axes, handles, labels)
     most = float(frame.sum(axis=1).max())
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.set_ylim(0, np.nextafter(0, 1) if most <= 0 else most * 1.08)
+    axes.set_ylim(0, most * 1.08)
     axes.set_ylabel("attempts a second and user")
     style.time_axis(axes, frame)
     return style.finish(drawn, TITLE, frame)

@@ -24,18 +24,13 @@ def sockets_frame(run: Run) -> pd.DataFrame:
         return nothing()
     frame = pd.DataFrame(index=totals.index)
     frame["open"] = (totals["opened"] - totals["closed"]).cumsum()
-    frame["users"] = _summed(run, "users")
-    frame["target"] = _summed(run, "users_target")
+    frame["users"] = run.summed("users")
+    frame["target"] = run.summed("users_target")
     frame["attempts"] = attempts.cumsum()
     frame["opened"] = totals["opened"].cumsum()
     opened = int(totals["opened"].sum())
     n = f"n = {counted(int(attempts.sum()), 'attempt')}, {counted(opened, 'socket')} opened"
     return signed(at_seconds(frame, run), run, n)
-
-
-def _summed(run: Run, gauge: str) -> pd.Series:
-    """All workers' readings added up; NaN where there are none."""
-    return run.gauge(gauge).sum(axis=1, min_count=1)
 
 
 def draw_sockets(frame: pd.DataFrame) -> Figure:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -18,6 +19,7 @@ from wsoak.ledger.outcomes import OPEN, RUN_ENDED, Initiator, observed_code, rej
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.records import ConnectionRecord
 from wsoak.ledger.rundir import RunReader, RunWriter
+from wsoak.ledger.timeline import ARRIVALS
 from wsoak.ledger.units import NS_PER_MS, NS_PER_S
 
 STARTED_AT: Final = 1_760_000_000
@@ -81,19 +83,36 @@ Choose = Callable[[int, int, float], Way]
 """From a user's number, the attempt's number and the second of the run: how that attempt goes."""
 
 
-class Stage:
-    """One worker's run, played on a clock of its own."""
+@dataclass(frozen=True)
+class Offered:
+    """Sessions of the open model: evenly at a rate, each keeping one of so many hands for so long."""
 
-    def __init__(self, path: Path, seed: int, seconds: int, header: dict[str, Any]) -> None:
+    rate_per_s: float = 10.0
+    hands: int = 20
+    session_s: float = 1.0
+    patience_s: float = 3.0
+
+
+class Stage:
+    """A run, played on a clock of its own; the users take turns in belonging to one of its workers."""
+
+    def __init__(
+        self, path: Path, seed: int, seconds: int, header: dict[str, Any], workers: Sequence[str] = ("0",)
+    ) -> None:
         self.now_ns = 0
         self.seconds = seconds
         self.random = random.Random(seed)
-        self.recorder = Recorder("0", lambda: self.now_ns, lambda: STARTED_AT * NS_PER_S + self.now_ns)
+        self.recorders = [
+            Recorder(worker, lambda: self.now_ns, lambda: STARTED_AT * NS_PER_S + self.now_ns)
+            for worker in workers
+        ]
+        self.recorder = self.recorders[0]
         self.writer = RunWriter(path, header)
         self.books = Books()
-        self.open = 0
-        self.flying = 0
-        self.users = 0
+        self.open = Counter[str]()
+        self.flying = Counter[str]()
+        self.users = Counter[str]()
+        self.waiting: dict[str, deque[int]] = {}
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._numbers = count()
         self._ids = count()
@@ -113,7 +132,8 @@ class Stage:
         for second in range(1, self.seconds + 1):
             while self._events and self._events[0][0] < second * NS_PER_S:
                 self.now_ns, _, event = heapq.heappop(self._events)
-                self.recorder.tick(self.now_ns)
+                for recorder in self.recorders:
+                    recorder.tick(self.now_ns)
                 event()
             self.now_ns = second * NS_PER_S - 1
             self._hand_out()
@@ -130,22 +150,60 @@ class Stage:
         """A user that starts at ``start_s`` and whose attempts go as ``choose`` says."""
 
         def arrive() -> None:
-            self.users += 1
+            self.users[self._recorder_of(number).worker] += 1
             self._attempt(number, name, path, 0, choose)
 
         self.at(start_s, arrive)
 
+    def offer(self, offered: Offered) -> None:
+        """Let sessions arrive, split over the workers."""
+        for recorder in self.recorders:
+            self._offer(recorder, offered, len(self.recorders))
+
+    def _offer(self, recorder: Recorder, offered: Offered, share: int) -> None:
+        series = recorder.series(ARRIVALS)
+        waiting = self.waiting[recorder.worker] = deque()
+        free = offered.hands // share
+
+        def arrive() -> None:
+            series.arrived += 1
+            waiting.append(self.now_ns)
+            serve()
+            self.at(self.now_s + share / offered.rate_per_s, arrive)
+
+        def serve() -> None:
+            nonlocal free
+            while waiting and self.now_ns - waiting[0] > offered.patience_s * NS_PER_S:
+                waiting.popleft()
+                series.unserved += 1
+            while waiting and free:
+                free -= 1
+                series.served += 1
+                series.metric_ns.append(self.now_ns - waiting.popleft())
+                self.at(self.now_s + offered.session_s, release)
+
+        def release() -> None:
+            nonlocal free
+            free += 1
+            serve()
+
+        self.at(0.05, arrive)
+
+    def _recorder_of(self, number: int) -> Recorder:
+        return self.recorders[number % len(self.recorders)]
+
     def _attempt(self, number: int, name: str, path: str, attempt: int, choose: Choose) -> None:
         way = choose(number, attempt, self.now_s)
-        series = self.recorder.series(name)
-        started_at = self.recorder.unix_s(self.now_ns)
+        recorder = self._recorder_of(number)
+        series = recorder.series(name)
+        started_at = recorder.unix_s(self.now_ns)
         tcp_ms = 0.2 + self.random.expovariate(5)
         upgrade_ms = 1.5 + self.random.expovariate(1)
         opened = way.outcome == OPEN
         reached = opened or way.phase in ("upgrade", "hello")
         base = ConnectionRecord(
             id=f"0.{next(self._ids)}",
-            worker="0",
+            worker=recorder.worker,
             name=name,
             path=path,
             started_at=started_at,
@@ -185,29 +243,30 @@ class Stage:
             self.at(self.now_s + way.retry_s, lambda: self._attempt(number, name, path, attempt + 1, choose))
 
         def fail() -> None:
-            self.recorder.opening_ended(series, way.outcome)
-            self.recorder.connection_ended(base)
+            recorder.opening_ended(series, way.outcome)
+            recorder.connection_ended(base)
             if way.reconnect:
                 retry()
 
         def open_() -> None:
-            self.recorder.opening_ended(series, OPEN)
+            recorder.opening_ended(series, OPEN)
             series.handshake_ns.append(int((tcp_ms + upgrade_ms) * NS_PER_MS))
             series.tcp_ns.append(int(tcp_ms * NS_PER_MS))
             series.upgrade_ns.append(int(upgrade_ms * NS_PER_MS))
             if way.usable:
                 series.usable += 1
                 series.usable_ns.append(int((tcp_ms + upgrade_ms + way.service_ms) * NS_PER_MS))
-            self._live(base, way, retry if way.reconnect else lambda: None)
+            self._live(recorder, base, way, retry if way.reconnect else lambda: None)
 
         self.at(self.now_s + took_s, open_ if opened else fail)
 
-    def _live(self, base: ConnectionRecord, way: Way, retry: Callable[[], None]) -> None:
-        series = self.recorder.series(base.name)
-        message = self.recorder.series(f"{base.name} message")
+    def _live(self, recorder: Recorder, base: ConnectionRecord, way: Way, retry: Callable[[], None]) -> None:
+        worker = recorder.worker
+        series = recorder.series(base.name)
+        message = recorder.series(f"{base.name} message")
         opened_s = self.now_s
         live = {"open": True, "sent": 0, "received": 0}
-        self.open += 1
+        self.open[worker] += 1
 
         def talk() -> None:
             if not live["open"]:
@@ -219,10 +278,10 @@ class Stage:
             message.requests += 1
             message.lag_ns.append(lag_ns)
             live["sent"] += 1
-            self.flying += 1
+            self.flying[worker] += 1
 
             def answer() -> None:
-                self.flying -= 1
+                self.flying[worker] -= 1
                 if not live["open"] or not way.replies:
                     message.reply_lost += 1
                     return
@@ -240,9 +299,9 @@ class Stage:
             if not live["open"]:
                 return
             live["open"] = False
-            self.open -= 1
+            self.open[worker] -= 1
             age_s = round(self.now_s - opened_s, 6)
-            self.recorder.connection_ended(
+            recorder.connection_ended(
                 replace(
                     base,
                     age_s=age_s,
@@ -272,24 +331,49 @@ class Stage:
         self._ends.append(lambda: end(last))
 
     def _hand_out(self) -> None:
+        for index, recorder in enumerate(self.recorders):
+            self._read(recorder, index)
+            delta = recorder.take()
+            self.books.add(delta)
+            self.writer.append(delta)
+
+    def _read(self, recorder: Recorder, index: int) -> None:
+        """The gauges of one worker."""
+        worker = recorder.worker
         gauges = {
-            "cpu_share": 0.2 + 0.1 * self.random.random(),
+            "cpu_share": 0.2 + 0.1 * self.random.random() + 0.05 * index,
             "cpu_saturated": 0.0,
-            "users": self.users,
-            "open_sockets": self.open,
-            "in_flight": self.flying,
+            "users": self.users[worker],
+            "users_target": self.writer.header["users"] / len(self.recorders),
+            "open_sockets": self.open[worker],
+            "in_flight": self.flying[worker],
             "rss_bytes": 90e6,
-            "fds": 20 + self.open,
+            "fds": 20 + self.open[worker],
             "fd_limit": 65_536,
         }
+        if worker in self.waiting:
+            gauges["arrivals_waiting"] = len(self.waiting[worker])
         for name, value in {**gauges, **self.writer.header.get("gauges", {})}.items():
-            self.recorder.gauge("generator", name, value)
-        self.recorder.gauge("generator", "users_target", self.writer.header["users"])
-        hub = self.recorder.series("generator")
+            recorder.gauge("generator", name, value)
+        hub = recorder.series(worker)
         hub.hub_ns.extend(int(self.random.expovariate(1) * NS_PER_MS) for _ in range(10))
-        delta = self.recorder.take()
-        self.books.add(delta)
-        self.writer.append(delta)
+
+
+def attended(worker: str, index: int, **fields: Any) -> dict[str, Any]:
+    """What ``run.json`` says of a worker all of whose reports came."""
+    return {
+        "worker": worker,
+        "index": index,
+        "joined_s": 1.0,
+        "late": False,
+        "reports": 21,
+        "missing_reports": 0,
+        "final": True,
+        "missing_s": [],
+        "left_s": None,
+        "clock_ahead_s": 0.0,
+        **fields,
+    }
 
 
 def header(users: int, **fields: Any) -> dict[str, Any]:
@@ -305,7 +389,8 @@ def header(users: int, **fields: Any) -> dict[str, Any]:
         "machine": {"cores": 2},
         "scenarios": ["DialogueUser"],
         "latency_limit_ms": 1000,
-        "workers": 1,
+        "expected_workers": 0,
+        "workers": [attended("0", 0)],
         **fields,
     }
 
@@ -326,11 +411,22 @@ def made(
     observed: Iterable[Observed] = (),
     cut: bool = False,
     seed: int = 7,
+    workers: Sequence[str] = ("0",),
+    offered: Offered | None = None,
     **fields: Any,
 ) -> Path:
     """A run directory in which each attempt goes as ``choose`` says."""
     pick: Choose = (lambda _user, _attempt, _second: choose) if isinstance(choose, Way) else choose
-    stage = Stage(path, seed, seconds, header(users, **fields))
+    if len(workers) > 1:
+        told = [attended(worker, index) for index, worker in enumerate(workers)]
+        fields = {"workers": told, "expected_workers": len(workers), **fields}
+    told_at_start = header(users, **fields)
+    if cut:
+        # who reported is written down at the end
+        del told_at_start["workers"]
+    stage = Stage(path, seed, seconds, told_at_start, workers)
+    if offered is not None:
+        stage.offer(offered)
     for user in range(users):
         stage.user(user, name, asked_for, 0.1 + ramp_s * user / users, pick)
     for second, id_, wrong, of, text in observed:
@@ -394,5 +490,19 @@ SCENES: Final[dict[str, dict[str, Any]]] = {
     "refused": {"choose": replace(REFUSED, reconnect=True)},
     "mixed": {"choose": mixed, "users": 32, "seconds": 30},
     "cut": {"cut": True},
+    "distributed": {
+        "workers": ("worker-0", "worker-1"),
+        "offered": Offered(),
+        "started_at": STARTED_AT + 0.25,
+        "marks": [
+            {"at_s": 0.05, "text": "step 1 of 2: 10 users"},
+            {"at_s": 5.0, "text": "step 2 of 2: 20 users"},
+        ],
+        "options": {
+            "shape": "step:start=10,step=10,every=5s,steps=2",
+            "arrival_rate": 10.0,
+            "arrival_patience": 3.0,
+        },
+    },
 }
 """The scenes that several tests share, as arguments of ``made``."""

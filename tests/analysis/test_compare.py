@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,7 @@ WORKS = {
     "refused": False,
     "mixed": False,
     "cut": None,
+    "distributed": True,
 }
 
 
@@ -124,3 +126,63 @@ def test_it_writes_a_page_only_when_asked(scene: Scene, tmp_path: Path) -> None:
 def test_a_set_that_names_no_run_is_refused(text: str) -> None:
     with pytest.raises(UnreadableRun):
         side(text)
+
+
+# ------------------------------------------------------------------------------------------ unlike loads
+
+
+CONDITIONS: list[tuple[dict[str, Any], str]] = [
+    ({"workers": ("a", "b")}, "The number of workers differs: a single process before, 2 workers after."),
+    (
+        {"workers": ("a", "b"), "expected_workers": 3},
+        "The number of workers differs: a single process before, 2 of 3 workers after.",
+    ),
+    ({"options": {"shape": "soak:users=4"}}, "The load shape differs: none before, soak:users=4 after."),
+    (
+        {"options": {"arrival_rate": 30.0}},
+        "The rate of arrivals differs: as users come free (closed model) before, 30 a second after.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "sentence"), CONDITIONS)
+def test_runs_under_unlike_loads_are_compared_and_it_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, Any], sentence: str
+) -> None:
+    before, after = made(tmp_path / "before", users=4), made(tmp_path / "after", users=4, **fields)
+
+    compared = compare(side(str(before)), side(str(after)))
+    assert compared.differences == (sentence,)
+    assert json.loads(as_json(compared))["differences"] == [sentence]
+
+    page = tmp_path / "page.html"
+    assert main(["compare", str(before), str(after), "--html", str(page)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert sentence in out
+    assert out.index("does the function work") < out.index("not made under the same load")
+    assert sentence in page.read_text()
+
+
+def test_a_side_whose_own_runs_differ_is_said_too(tmp_path: Path) -> None:
+    for name, shape in (("one", "soak:users=4"), ("two", "")):
+        made(tmp_path / name, users=4, options={"shape": shape})
+    both = str(tmp_path / "*")
+
+    (sentence,) = compare(side(both), side(both)).differences
+
+    assert sentence == "The load shape differs: none and soak:users=4 before, none and soak:users=4 after."
+
+
+def test_runs_under_like_loads_have_no_such_sentence(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # users, faults and lengths are what is compared
+    main(["compare", str(scene("refused")), str(scene("mixed"))])
+
+    assert "same load" not in capsys.readouterr().out
+
+
+def test_a_cut_run_does_not_say_who_reported(tmp_path: Path) -> None:
+    path = made(tmp_path / "run", users=4, workers=("a", "b"), cut=True)
+
+    assert figures(path).conditions["number of workers"] == "2 workers"

@@ -44,7 +44,7 @@ def test_text_says_validity_findings_and_what_happened(
 
     out = capsys.readouterr().out
     assert ("NOT VALID" in out) == (name == "cut")
-    assert ("No findings." in out) == (name in ("healthy", "cut"))
+    assert ("No findings." in out) == (name in ("healthy", "cut", "distributed"))
     assert out.count("Where to look:") == len(load(scene(name)).findings)
     assert "What happened:" in out
     assert all(len(line) <= WIDTH for line in out.splitlines())

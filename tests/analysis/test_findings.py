@@ -36,6 +36,7 @@ EXPECTED = {
     "refused": {"server-unreachable"},
     "mixed": {"server-unreachable", "overload", "server-crash", "connection-reset"},
     "cut": set[str](),
+    "distributed": set[str](),
 }
 
 SLOW = replace(rejection(500), outcome="timeout-upgrade", status=None)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import serve_websockets
+from tests.e2e.conftest import SERVERS, serve_websockets
 from tests.e2e.processes import (
     Load,
     Outcome,
@@ -22,6 +23,7 @@ from tests.e2e.processes import (
     is_alive,
     load,
     loading,
+    serving,
 )
 from tests.target.client import running
 from wsoak.ledger.outcomes import RUN_ENDED
@@ -172,3 +174,17 @@ def test_requests_in_flight_when_the_run_ends_are_no_failures(tmp_path: Path) ->
     assert books.count("requests") > books.count("replies") + books.count("reply_timeouts")
     assert "closed before the reply" not in done.err, done.said
     assert done.code == 0, done.said
+
+
+@pytest.mark.parametrize(
+    ("user", "delays_s"),
+    [("InterruptedUser", ("0", "0")), ("CleaningUser", ("1.5", "0")), ("CleaningUser", ("0", "1.5"))],
+    ids=["before-the-request", "before-the-head", "before-the-body"],
+)
+def test_a_user_that_is_interrupted_in_a_request_can_still_clean_up(
+    tmp_path: Path, user: str, delays_s: tuple[str, str]
+) -> None:
+    arguments = ("-f", "tests/e2e/locustfile_cleaning.py", user, "-u", "5", "-r", "5", "-t", "4s")
+    with serving(sys.executable, str(SERVERS / "slow_http.py"), *delays_s) as server:
+        done = load(tmp_path / "run", *arguments, "--host", server.url)
+    assert done.run.books().count("metric_count") == 5, done.said

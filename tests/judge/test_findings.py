@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.judge.booked import CANCELLED, START_S, books, broken, closed, failed, healthy, row
@@ -178,6 +178,132 @@ def test_retries_that_wait_are_no_storm() -> None:
     (finding,) = found(books(calm, gauges=[("users", 2)]))
 
     assert "storm" not in " ".join(finding.evidence)
+
+
+# ------------------------------------------------------------------------------------------ storms
+
+
+def tried(rate: float, seconds: float, users: int, repeated: bool, outcome: str = "rejected-503") -> Books:
+    """Reconnects at this rate a second and user, and as many users."""
+    count = round(rate * seconds * users)
+    records = [
+        failed(outcome, at_s=seconds * n / count, attempt=2 if repeated and n >= users else 1)
+        for n in range(count)
+    ]
+    return books([*WELL, *records], gauges=[("users", users)])
+
+
+STORMS = [
+    # attempts a second and user, for how many seconds, after failed ones or not, a storm or not
+    (20.0, 3, True, True),
+    (20.0, 3, False, True),
+    (3.0, 10, True, True),
+    (3.0, 10, False, False),
+    (1.5, 30, True, False),
+    (4.0, 30, False, False),
+    (20.0, 0.2, True, False),
+    (20.0, 1, True, True),
+]
+
+
+@pytest.mark.parametrize(("rate", "seconds", "repeated", "storm"), STORMS)
+def test_a_storm_is_more_than_a_back_off_ever_makes(
+    rate: float, seconds: float, repeated: bool, storm: bool
+) -> None:
+    expected = ["overload", "reconnect-storm"] if storm else ["overload"]
+    assert ids(tried(rate, seconds, 100, repeated)) == expected
+
+
+def test_a_storm_says_how_heavy_it_was_and_what_became_of_it() -> None:
+    made = tried(10.0, 6, 100, True)
+
+    (finding,) = [finding for finding in found(made) if finding.id == "reconnect-storm"]
+
+    assert (finding.severity, finding.count, finding.system) == ("warning", 6000, "dialogue")
+    assert (finding.first_seen_s, finding.last_seen_s) == (0.0, 6.0)
+    assert finding.share == pytest.approx(6000 / 6010)
+    text = " ".join(finding.evidence)
+    assert "3,000 reconnects by 100 users began within 3 s: 1,000 attempts a second, 10 a user." in text
+    assert "In 6 s there were 6,000, 5,900 of them after a failed one." in text
+    assert "6,000 × rejected-503" in text
+    assert "full jitter" in finding.hint
+    for code in (1008, 4001, 4003, 4401, 4403):
+        assert str(code) in finding.hint
+
+
+def test_a_storm_against_a_policy_close_says_that_it_is_in_vain() -> None:
+    again = [closed(4401, at_s=0.01 * n, attempt=n + 1, **UNUSED) for n in range(1000)]
+
+    storm = next(
+        finding
+        for finding in found(books([*WELL, *again], gauges=[("users", 2)]))
+        if finding.id == "reconnect-storm"
+    )
+
+    assert "1,000 reconnects were closed with 4401: trying again is in vain then." in storm.evidence
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_a_storm_that_another_finding_tells_of_is_no_finding_of_its_own(status: int) -> None:
+    made = tried(10.0, 6, 100, True, f"rejected-{status}")
+    made.merge(books([failed(f"rejected-{status}")]))  # else credentials would have expired
+
+    (finding,) = found(made)
+
+    assert "That is a storm" in " ".join(finding.evidence)
+
+
+def test_a_storm_after_a_stray_missing_route_is_a_finding_all_the_same() -> None:
+    made = tried(10.0, 6, 100, True)
+    made.merge(books(times(20, failed, "rejected-404", attempt=3)))
+
+    assert sorted(ids(made)) == ["overload", "reconnect-storm", "route-not-found"]
+
+
+def test_a_storm_against_a_server_that_is_gone_is_told_once() -> None:
+    unreachable, storm = found(tried(10.0, 6, 100, True, "refused"))
+
+    assert (unreachable.id, storm.id) == ("server-unreachable", "reconnect-storm")
+    assert any("1,000 attempts a second" in sentence for sentence in unreachable.evidence)
+    assert "storm" not in " ".join(unreachable.evidence)
+
+
+def test_without_knowing_the_users_there_is_no_storm() -> None:
+    made = tried(20.0, 6, 100, True)
+    made.gauges.clear()
+
+    assert ids(made) == ["overload"]
+
+
+def test_a_few_users_may_be_quick_by_chance() -> None:
+    # nine in three seconds, where six is the bound
+    assert ids(tried(3.0, 3, 1, True)) == ["overload"]
+    assert "reconnect-storm" in ids(tried(30.0, 3, 1, True))
+
+
+@given(st.integers(0, 2**32), st.sampled_from([5, 40, 200]))
+@settings(max_examples=25, deadline=None)
+def test_a_back_off_with_full_jitter_is_never_a_storm(seed: int, users: int) -> None:
+    """Users that all fail from one moment on, and wait evenly between 0 and 0.5, 1, 2, … 30 s."""
+    chance = random.Random(seed)
+    records = []
+    for _ in range(users):
+        at_s, attempt = 0.0, 1
+        while at_s < 40:
+            at_s += chance.uniform(0, min(30.0, 0.5 * 2 ** (attempt - 1)))
+            records.append(failed("rejected-503", at_s=at_s, attempt=attempt))
+            attempt += 1
+    assert ids(books([*WELL, *records], gauges=[("users", users)])) == ["overload"]
+
+
+def test_storms_of_two_systems_are_two() -> None:
+    made = tried(10.0, 6, 100, True)
+    made.merge(books([failed("rejected-503", at_s=n / 500, attempt=3, name="call") for n in range(3000)]))
+
+    assert [finding.system for finding in found(made) if finding.id == "reconnect-storm"] == [
+        "dialogue",
+        "call",
+    ]
 
 
 EXPIRED = {

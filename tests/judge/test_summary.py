@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.judge.booked import START_S, books, broken, closed, failed, healthy, row
 from wsoak.judge.findings import find
 from wsoak.judge.summary import happened, summarise, when
 from wsoak.judge.validity import doubts
 from wsoak.ledger.books import Books
 from wsoak.ledger.histogram import Histogram
+from wsoak.ledger.timeline import ARRIVALS
 
 ENDED: dict[str, Any] = {"started_at": START_S, "ended_at": START_S + 60.0}
 MS = 1_000_000
@@ -70,6 +73,56 @@ def test_requests_are_accounted_for() -> None:
         "7 timed out, 3 lost their socket first and 2 still in flight at the last record." in text(made)
     )
     assert "2 came after their time-out" in text(made)
+
+
+def arrivals(*, arrived: int, served: int, unserved: int) -> Books:
+    made = books([healthy()])
+    made.add_row(START_S, ARRIVALS, row(arrived=arrived, served=served, unserved=unserved))
+    made.add_histogram(
+        "metric", ARRIVALS, Histogram.of([2 * MS] * (served * 9 // 10) + [8 * MS] * (served // 10))
+    )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        (
+            arrivals(arrived=1_800, served=1_790, unserved=8),
+            "1,800 sessions arrived (30 a second): 1,790 were served after waiting p50 2 ms, p99 8 ms, "
+            "8 (0.44 %) were not served within the patience and 2 still waited at the last record.",
+        ),
+        (
+            arrivals(arrived=60, served=60, unserved=0),
+            "60 sessions arrived (1 a second): 60 were served after waiting p50 2 ms, p99 8 ms and "
+            "none waited beyond the patience.",
+        ),
+        (
+            arrivals(arrived=1, served=0, unserved=1),
+            "1 session arrived (0.02 a second): 0 were served and 1 (100 %) was not served within the "
+            "patience.",
+        ),
+    ],
+)
+def test_sessions_of_the_open_model_are_accounted_for(made: Books, sentence: str) -> None:
+    assert sentence in happened(made, ENDED)
+
+
+def test_the_patience_is_named_where_it_is_known() -> None:
+    header = ENDED | {"options": {"arrival_patience": 10.0}}
+
+    assert "within the patience of 10 s" in text(arrivals(arrived=9, served=8, unserved=1), header)
+
+
+def test_a_run_under_way_has_the_rate_of_what_is_on_record() -> None:
+    made = arrivals(arrived=100, served=100, unserved=0)
+    made.add_row(START_S + 19, ARRIVALS, row(arrived=100, served=100))
+
+    assert "200 sessions arrived (10 a second)" in text(made, {"started_at": START_S})
+
+
+def test_a_closed_model_has_no_arrivals() -> None:
+    assert "arrived" not in text(books([healthy()]))
 
 
 def test_many_sockets_are_summed_up_and_not_listed() -> None:

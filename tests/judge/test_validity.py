@@ -12,6 +12,7 @@ from wsoak.ledger.books import Books
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import DESCRIPTORS_EXHAUSTED, PORTS_EXHAUSTED
 from wsoak.ledger.records import Gauge
+from wsoak.ledger.timeline import ARRIVALS
 
 ENDED: dict[str, Any] = {"started_at": START_S, "ended_at": START_S + 60.0, "latency_limit_ms": 1000}
 MS = 1_000_000
@@ -146,6 +147,73 @@ def test_users_add_up_over_workers() -> None:
     add_gauge(made, "users_target", [10.0], "master")
 
     assert found(made) == {}
+
+
+@pytest.mark.parametrize(
+    ("users", "attempts", "reason"),
+    [
+        (3, 20, "At most 3 users were running at any reading (one a second), where 10 were asked for."),
+        (1, 20, "At most 1 user was running at any reading (one a second), where 10 were asked for."),
+        (0, 0, "No user was running at any reading (one a second), where 10 were asked for."),
+        (
+            0,
+            20,
+            "No user was running at any reading (one a second), where 10 were asked for; whoever made the "
+            "20 connection attempts had stopped by then.",
+        ),
+    ],
+)
+def test_users_that_stop_themselves_between_readings_are_not_denied(
+    users: int, attempts: int, reason: str
+) -> None:
+    made = some_books() if attempts else Books()
+    add_gauge(made, "users", [float(users)])
+    add_gauge(made, "users_target", [10.0])
+
+    doubt = found(made)["users-below-target"]
+
+    assert (doubt.reason, doubt.invalid) == (reason, True)
+
+
+def arrivals(arrived: int, served: int, unserved: int, waiting: tuple[float, ...] = ()) -> Books:
+    """Books of an open model; ``waiting``: the last reading of each worker's."""
+    made = some_books()
+    made.add_row(START_S, ARRIVALS, row(arrived=arrived, served=served, unserved=unserved))
+    for index, last in enumerate(waiting):
+        add_gauge(made, "arrivals_waiting", [0.0, last], f"worker-{index}")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "missed"),
+    [
+        (arrivals(1000, 1000, 0), None),
+        (arrivals(1000, 990, 10), None),
+        (arrivals(1000, 989, 11), "11 of 1,000 sessions (1.1 %) were not served:"),
+        (arrivals(0, 0, 0), None),
+        # those that came after the last reading are nobody's fault
+        (arrivals(100, 95, 0, (0.0, 0.0)), None),
+        (arrivals(100, 95, 0), None),
+        # a run shorter than the patience
+        (
+            arrivals(100, 40, 0, (25.0, 30.0)),
+            "55 of 100 sessions (55.0 %) were not served, 55 of them still waiting at the last reading:",
+        ),
+        # of those that waited then, some were served since
+        (arrivals(100, 70, 20, (25.0,)), "30 of 100 sessions (30.0 %) were not served, 10 of them still"),
+    ],
+)
+def test_sessions_that_found_no_user_are_a_remark_beyond_one_in_a_hundred(
+    made: Books, missed: str | None
+) -> None:
+    raised = found(made)
+
+    assert list(raised) == ([] if missed is None else ["arrivals-unserved"])
+    assert is_valid(raised.values())
+    if missed is not None:
+        assert raised["arrivals-unserved"].reason.startswith(missed)
+        assert "the load on the server was not" in raised["arrivals-unserved"].reason
+        assert "--users" in raised["arrivals-unserved"].advice
 
 
 def test_a_run_without_an_attempt_is_invalid() -> None:

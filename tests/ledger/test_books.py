@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.ledger.clock import Clock
 from tests.ledger.samples import CONNECTIONS, DURATIONS_NS, DYADIC, TEXTS, connection, deltas
-from wsoak.ledger.books import SAMPLES, Books, EndGroup, GaugeSummary, Samples
+from wsoak.ledger.books import SAMPLES, Books, EndGroup, GaugeSummary, Reconnects, Samples
 from wsoak.ledger.delta import KINDS, Delta
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import OUTCOMES
@@ -275,6 +275,30 @@ def test_with_a_horizon_hours_take_no_more_room_than_minutes() -> None:
             texts = sum(map(len, (group.paths.texts, group.reasons.texts)))
             sizes.add((len(books.seconds), len(books.totals), len(books.ends), texts))
     assert sizes == {(60, 1, 1, 2 * SAMPLES)}
+
+
+def test_reconnects_are_counted_by_the_second_in_which_they_began() -> None:
+    books = Books()
+    for at_s, attempt, outcome in [
+        (5.2, 0, "open"),
+        (5.9, 1, "open"),
+        (5.99, 2, "rejected-503"),
+        (6.0, 3, "refused"),
+        (6.5, 1, "cancelled"),
+        (float("nan"), 1, "refused"),
+    ]:
+        books.add_connection(connection(name="a", started_at=at_s, attempt=attempt, outcome=outcome))
+    assert books.reconnects == {5: {"a": Reconnects(2, 1)}, 6: {"a": Reconnects(1, 1)}}
+
+
+def test_with_a_horizon_reconnects_are_forgotten_with_their_seconds() -> None:
+    books = Books(horizon_s=10)
+    for second in range(100):
+        books.add_connection(connection(name="a", started_at=float(second), attempt=1, outcome="refused"))
+        books.add_row(second, "a", row(failed=1))
+    books.add_connection(connection(name="a", started_at=1.0, attempt=1, outcome="refused"))
+    assert set(books.reconnects) == set(range(90, 100)) == set(books.seconds)
+    assert sum(group.count for group in books.ends.values()) == 101
 
 
 def test_merging_books_that_forgot_seconds_keeps_the_whole_span() -> None:

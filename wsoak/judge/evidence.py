@@ -90,7 +90,7 @@ def storm_sentences(storm: Storm, books: Books, name: str) -> tuple[str, ...]:
     """The evidence of a storm: its worst moment, how long it went on, and what became of all reconnects."""
     worst = (
         f"{counted(storm.worst, 'reconnect')} by {counted(storm.users, 'user')} began within {WINDOW_S} s: "
-        f"{storm.worst / WINDOW_S:.3g} attempts a second, {storm.per_user_s:.3g} a user."
+        f"{_rate(storm.worst / WINDOW_S)} attempts a second, {_rate(storm.per_user_s)} a user."
     )
     seconds = storm.last_s - storm.first_s + 1
     went_on = (
@@ -242,8 +242,8 @@ def _attempt_rate(case: Case, books: Books) -> str | None:
         return None
     rate = case.count / seconds
     users = users_of(books)
-    a_user = f", {rate / users:.2g} a user" if users else ""
-    told = f"{counted(again, 'attempt')} {were(again)} retries: {rate:.3g} attempts a second{a_user}."
+    a_user = f", {_rate(rate / users, 2)} a user" if users else ""
+    told = f"{counted(again, 'attempt')} {were(again)} retries: {_rate(rate)} attempts a second{a_user}."
     if case.id not in TELLS_OF_STORM:
         return told  # a storm is a finding of its own then
     storm = case.system in storms(books) or (users and rate / users > RETRIES_PER_USER_S)
@@ -355,6 +355,10 @@ def handshake_histogram(books: Books, name: str | None = None) -> Histogram:
 def percentile_pair(histogram: Histogram) -> str:
     """``p50 2.1 ms, p99 8 ms``."""
     return f"p50 {percentile(histogram, 50)}, p99 {percentile(histogram, 99)}"
+
+
+def _rate(per_s: float, digits: int = 3) -> str:
+    return f"{per_s:,.0f}" if per_s >= 10**digits else f"{per_s:.{digits}g}"
 
 
 def _age(seconds: float) -> str:

@@ -10,9 +10,10 @@ from wsoak.judge.evidence import percentile_pair
 from wsoak.judge.findings import Finding
 from wsoak.judge.terminal import safe
 from wsoak.judge.validity import Doubt, is_valid
-from wsoak.judge.words import counted, listed, of_all, percent, span, were
+from wsoak.judge.words import counted, figure, listed, of_all, percent, span, were
 from wsoak.ledger.books import Books
 from wsoak.ledger.outcomes import OPEN
+from wsoak.ledger.timeline import ARRIVALS
 
 NAMES_SHOWN: Final = 8
 """Up to this many sockets have a sentence of their own."""
@@ -36,7 +37,8 @@ def happened(books: Books, header: Mapping[str, Any]) -> list[str]:
         _deliveries,
         _checks,
     )
-    return [*_took(books, header), *(sentence for part in parts for sentence in part(books))]
+    whole = (*_took(books, header), *_arrivals(books, header))
+    return [*whole, *(sentence for part in parts for sentence in part(books))]
 
 
 def believed(doubts: Sequence[Doubt]) -> list[str]:
@@ -69,14 +71,44 @@ def when(finding: Finding) -> str:
 
 
 def _took(books: Books, header: Mapping[str, Any]) -> Iterator[str]:
-    started_at, ended_at = header.get("started_at"), header.get("ended_at")
-    took_s = -1.0
-    if isinstance(started_at, int | float) and isinstance(ended_at, int | float):
-        took_s = ended_at - started_at
-    if took_s >= 0:
+    took_s, recorded_s = _told_s(header), _recorded_s(books)
+    if took_s is not None:
         yield f"The run took {span(took_s)}."
-    elif books.first_s is not None and books.last_s is not None:
-        yield f"{span(books.last_s - books.first_s + 1)} of the run are on record."
+    elif recorded_s is not None:
+        yield f"{span(recorded_s)} of the run are on record."
+
+
+def _told_s(header: Mapping[str, Any]) -> float | None:
+    started_at, ended_at = header.get("started_at"), header.get("ended_at")
+    if not isinstance(started_at, int | float) or not isinstance(ended_at, int | float):
+        return None
+    return ended_at - started_at if ended_at >= started_at else None
+
+
+def _recorded_s(books: Books) -> float | None:
+    return None if books.first_s is None or books.last_s is None else float(books.last_s - books.first_s + 1)
+
+
+def _arrivals(books: Books, header: Mapping[str, Any]) -> Iterator[str]:
+    """The sessions of the open model: how many were offered, and what became of them."""
+    arrived, served = books.count("arrived", ARRIVALS), books.count("served", ARRIVALS)
+    if not arrived:
+        return
+    unserved = books.count("unserved", ARRIVALS)
+    waiting = arrived - served - unserved
+    seconds = _told_s(header) or _recorded_s(books)
+    rate = f" ({figure(arrived / seconds)} a second)" if seconds else ""
+    wait = books.histogram("metric", ARRIVALS)
+    waited = f" after waiting {percentile_pair(wait)}" if wait.total else ""
+    patience_s = (header.get("options") or {}).get("arrival_patience")
+    within = f" of {span(patience_s)}" if isinstance(patience_s, int | float) else ""
+    missed = f"{unserved:,} ({percent(unserved, arrived)}) {were(unserved)} not served within"
+    fates = [
+        f"{served:,} {were(served)} served{waited}",
+        f"{missed if unserved else 'none waited beyond'} the patience{within}",
+        *([f"{waiting:,} still waited at the last record"] if waiting > 0 else []),
+    ]
+    yield f"{counted(arrived, 'session')} arrived{rate}: {listed(fates)}."
 
 
 def _openings(books: Books) -> Iterator[str]:

@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from wsoak.judge.words import counted, duration, listed, percent, span, were
+from wsoak.judge.words import counted, duration, listed, of_all, percent, span, were
 from wsoak.ledger.books import Books, GaugeSummary
 from wsoak.ledger.outcomes import (
     DESCRIPTORS_EXHAUSTED,
     OPEN,
     PORTS_EXHAUSTED,
 )
+from wsoak.ledger.timeline import ARRIVALS
 from wsoak.ledger.units import NS_PER_MS, NS_PER_S
 
 GENERATOR: Final = "generator"
@@ -35,6 +36,12 @@ LAG_SAMPLES: Final = 20
 
 SAMPLES_NEEDED: Final[Mapping[float, int]] = MappingProxyType({95.0: 59, 99.0: 299, 99.9: 2995})
 """Smallest samples that can bound a percentile, one-sided 95 %: the least n with q**n <= 0.05."""
+
+UNSERVED_SHARE: Final = 0.01
+"""More than this share of the open model's sessions not served: the load was not what was offered."""
+
+WORKERS_GONE: Final = "workers-gone"
+"""How a run ended whose workers have all ended, or were lost, before it."""
 
 CLOCK_TOLERANCE_S: Final = 2.0
 """How far a worker's clock may be from the master's, the report's way included."""
@@ -225,13 +232,44 @@ def _exhausted(books: Books, _header: Header) -> Iterator[Doubt]:
 def _users(books: Books, _header: Header) -> Iterator[Doubt]:
     users = round(sum(summary.greatest for summary in _by_worker(books, "users").values()))
     target = round(sum(summary.greatest for summary in _by_worker(books, "users_target").values()))
-    if users < target:
-        yield Doubt(
-            "users-below-target",
-            f"At most {counted(users, 'user')} ran, where {target:,} {were(target)} asked for.",
-            "Let the run last longer than its ramp, or look for users that failed to start.",
-            invalid=True,
-        )
+    if users >= target:
+        return
+    most = f"At most {counted(users, 'user')} {were(users)}" if users else "No user was"
+    attempts = sum(books.count(counter) for counter in ("opened", "failed", "generator_failed", "cancelled"))
+    gone = ""
+    if attempts and not users:
+        # users that stop themselves may be gone when they are counted
+        gone = f"; whoever made the {counted(attempts, 'connection attempt')} had stopped by then"
+    yield Doubt(
+        "users-below-target",
+        f"{most} running at any reading (one a second), where {target:,} {were(target)} asked for{gone}.",
+        "Let the run last longer than its ramp, or look for users that failed to start or stopped.",
+        invalid=True,
+    )
+
+
+def _unserved(books: Books, _header: Header) -> Iterator[Doubt]:
+    """The open model's sessions that no user was free for; see ``load.open_model``.
+
+    Those that still wait count, too, as a run may be shorter than their patience; but not those that came
+    after the last reading, when the users may have gone.
+    """
+    arrived, unserved = books.count("arrived", ARRIVALS), books.count("unserved", ARRIVALS)
+    left = arrived - unserved - books.count("served", ARRIVALS)
+    read = sum(summary.last for summary in _by_worker(books, "arrivals_waiting").values())
+    waiting = max(0, min(left, round(read)))
+    missed = unserved + waiting
+    if missed <= UNSERVED_SHARE * arrived:
+        return
+    still = f", {waiting:,} of them still waiting at the last reading" if waiting else ""
+    yield Doubt(
+        "arrivals-unserved",
+        f"{of_all(missed, arrived, 'session')} {were(missed)} not served{still}: the users were too few "
+        "hands for the sessions that a slow server keeps open. The offered rate was kept, the load on the "
+        "server was not.",
+        "Raise --users.",
+        invalid=False,
+    )
 
 
 def _workers(_books: Books, header: Header) -> Iterator[Doubt]:
@@ -247,6 +285,13 @@ def _workers(_books: Books, header: Header) -> Iterator[Doubt]:
             "Look at the missing workers' logs, and that they run the same locustfile and version.",
             invalid=True,
         )
+    if header.get("ended_by") == WORKERS_GONE:
+        yield Doubt(
+            "workers-gone",
+            "The run ended early: no worker was left to go on with it.",
+            "Look at the workers' logs for who ended them, and repeat the run.",
+            invalid=True,
+        )
     for worker in workers:
         name = worker["worker"]
         spans = listed(f"{span(end - begin)} from {span(begin)} on" for begin, end in worker["missing_s"])
@@ -260,8 +305,16 @@ def _workers(_books: Books, header: Header) -> Iterator[Doubt]:
         elif spans:
             yield Doubt(
                 "worker-frozen",
-                f"{name} was silent for {spans}: it was frozen, or cut off, and made no load then.",
+                f"{name} was silent for {spans}: it was frozen, and made no load then.",
                 "Look for a suspended process or an overloaded host, and repeat the run.",
+                invalid=True,
+            )
+        if worker["left_s"] is not None:
+            yield Doubt(
+                "worker-left",
+                f"{name} left the run {span(worker['left_s'])} after the start: from then on its load was "
+                "missing, or moved to the others.",
+                "Look at its log for who ended it, and repeat the run.",
                 invalid=True,
             )
         if worker["missing_reports"] > 0:
@@ -369,6 +422,7 @@ _AT_THE_END: Final[tuple[Check, ...]] = (
     _workers,
     _unwatched,
     _users,
+    _unserved,
     _little_sockets,
     _little_requests,
     _samples,

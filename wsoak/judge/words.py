@@ -57,14 +57,14 @@ def duration(duration_ns: float | None) -> str:
     if duration_ns < NS_PER_MS:
         return f"{duration_ns / NS_PER_US:.0f} µs"
     if duration_ns < NS_PER_S:
-        return f"{_three_digits(duration_ns / NS_PER_MS)} ms"
-    return f"{_three_digits(duration_ns / NS_PER_S)} s"
+        return f"{figure(duration_ns / NS_PER_MS)} ms"
+    return f"{figure(duration_ns / NS_PER_S)} s"
 
 
 def span(duration_s: float) -> str:
     """Seconds as ``8.2 s``, ``2 min 5 s`` or ``3 h 20 min``."""
     if duration_s < 120:
-        return f"{_three_digits(duration_s)} s"
+        return f"{figure(duration_s)} s"
     minutes, seconds = divmod(round(duration_s), 60)
     if minutes < 120:
         return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
@@ -85,7 +85,8 @@ def listed(items: Iterable[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
-def _three_digits(number: float) -> str:
+def figure(number: float) -> str:
+    """A number with the digits that say something: ``1,234``, ``28.6``, ``0.05``."""
     if number >= 100:
         return f"{number:,.0f}"
     text = f"{number:.1f}" if number >= 10 else f"{number:.2f}"

@@ -8,6 +8,9 @@ from __future__ import annotations
 from operator import add
 from typing import Final
 
+ARRIVALS: Final = "arrivals"
+"""The name under which the sessions of the open model are counted; it is no socket's."""
+
 COUNTERS: Final = (
     # openings, by the second in which they ended
     "opened",

@@ -19,12 +19,13 @@ def ns_to_ms(duration_ns: int) -> float: ...
 def ns_to_ms(duration_ns: None) -> None: ...
 def ns_to_ms(duration_ns: int | None) -> float | None:
     """Milliseconds, rounded to the microsecond; ``None`` (the phase did not happen) stays ``None``."""
-    return None if duration_ns is None else round(duration_ns / NS_PER_MS, 3)
+    # whole microseconds first: a third of the time of round(x, 3), and a record has a dozen of these
+    return None if duration_ns is None else (duration_ns + 500) // NS_PER_US / 1_000
 
 
 def ns_to_s(duration_ns: int) -> float:
     """Seconds, rounded to the microsecond."""
-    return round(duration_ns / NS_PER_S, 6)
+    return (duration_ns + 500) // NS_PER_US / 1_000_000
 
 
 def s_to_ns(duration_s: float) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gevent
 from locust.env import Environment
+from locust.exception import StopTest
 
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.recorder import Recorder
@@ -37,6 +38,11 @@ def opener_of(client: str) -> Callable[[Client, ssl.SSLContext | None], Opener]:
 class Generator:
     """The recorder, client, accounts and gauges of one process during one run.
 
+    Args:
+        share, shares: which part of the run is this process's: of the accounts every ``shares``-th from
+            ``share`` on, and of the arrivals as many.
+        give_up: what ``Generator.give_up`` does; stops the run unless given.
+
     Attributes:
         run_id: names the run on what its users create (the ``X-Run-Id`` header).
         embedded: whether the server under load is our own embedded target.
@@ -56,7 +62,9 @@ class Generator:
         watched: list[str] | None = None,
         worker: str = "local",
         worker_index: int = 0,
-        workers: int = 1,
+        share: int = 0,
+        shares: int = 1,
+        give_up: Callable[[str], None] | None = None,
     ) -> None:
         self.environment = environment
         self.options = options
@@ -65,7 +73,7 @@ class Generator:
         self.worker_index = worker_index
         self.tls = _tls(options)
         known = read_accounts(options.accounts) if options.accounts else []
-        self.accounts = Accounts(known, worker_index, workers)
+        self.accounts = Accounts(known, share, shares)
         self.recorder = Recorder(worker)
         self.client = Client(
             self.recorder,
@@ -81,12 +89,13 @@ class Generator:
             opener_of(options.client),
         )
         self.given_up = False
+        self._give_up = give_up or self._stop_run
         self.log_ins = LogIns(self.recorder, self.give_up, self._users_to_come)
         self._endpoints: dict[str, Endpoint] = {}
         self._users_made = 0
         self.arrivals = (
             Arrivals(
-                self.recorder, options.arrival_rate / workers, options.arrival_patience, f"{run_id}/{worker}"
+                self.recorder, options.arrival_rate / shares, options.arrival_patience, f"{run_id}/{worker}"
             )
             if options.arrival_rate
             else None
@@ -130,6 +139,9 @@ class Generator:
         if self.given_up:
             return
         self.given_up = True
+        self._give_up(sentence)
+
+    def _stop_run(self, sentence: str) -> None:
         log.error("%s The run is stopped.", sentence)
         stop_run(self.environment)
 
@@ -177,8 +189,12 @@ def generator_of(environment: Any) -> Generator:
 
     Raises:
         RuntimeError: when none is: wsoak's hooks are not registered with this environment's events.
+        locust.exception.StopTest: when this process cannot take part in it, as ``wsoak_refusal`` says.
     """
     generator = getattr(environment, "wsoak_generator", None)
+    refusal = getattr(environment, "wsoak_refusal", None)
+    if refusal is not None:
+        raise StopTest(refusal)
     if not isinstance(generator, Generator):
         raise RuntimeError(
             "No wsoak run is under way: start the test through Locust, or register wsoak.load.hooks first."

@@ -2,8 +2,10 @@
 
     init_command_line_parser   our options
     init                       check the options, start the embedded target, learn the messages
+    worker_connect             a worker that comes during a run gets a share of it
     test_start                 Keeper in the master or only process, Producer in a worker or the only process
     report_to_master           what was recorded goes into Locust's statistics first
+    test_stopping              no more users are asked for
     test_stop                  producers close their sockets and report; the keeper waits for all, and judges
     quitting                   the same where a signal came first; then the exit code
     quit                       the embedded target ends
@@ -15,10 +17,13 @@ exceptions from its listeners. What must end the process leaves as ``SystemExit`
 from __future__ import annotations
 
 import logging
+import os
 from argparse import Namespace
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, NoReturn
 
+import gevent
 import psutil
 from gevent.event import Event
 from locust.argument_parser import LocustArgumentParser
@@ -26,18 +31,22 @@ from locust.env import Environment
 from locust.event import Events
 from locust.exception import StopTest
 from locust.rpc import Message
-from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
+from locust.runners import STATE_INIT, STATE_MISSING, MasterRunner, WorkerRunner
 
+from wsoak.judge.validity import WORKERS_GONE
 from wsoak.ledger.rundir import UnwritableRun
 from wsoak.load.accounts import BadAccounts
 from wsoak.load.collector import Judgement
 from wsoak.load.console import EXIT_USAGE, refuse, show_judgement, show_line
+from wsoak.load.generator import stop_run
 from wsoak.load.keeper import Keeper
 from wsoak.load.options import LOCAL_OPTIONS, BadOptions, Options, add_options
 from wsoak.load.producer import Producer
 from wsoak.load.relay import ACK, DRAIN, DROP, GIVE_UP, REPORT
 from wsoak.load.shape_follower import ShapeFollower, begin_shape, offer_shape, shape_ended
 from wsoak.load.shape_option import parse_shape
+from wsoak.load.shares import Shares
+from wsoak.load.stopping import end_forks, interrupt_between_turns, one_stop_at_a_time
 from wsoak.load.target_process import TargetFailed, TargetProcess
 from wsoak.load.ticket import Ticket
 from wsoak.load.web_form import check_form
@@ -50,6 +59,11 @@ EXIT_INVALID: Final = 4
 LEAST_ACCOUNTS: Final = 2_000
 """How many accounts the embedded target seeds at least: the web UI does not know yet how many users come."""
 
+IMPORTED_BY: Final = os.getpid()
+"""Locust imports us before it forks for ``--processes``."""
+
+PARENT_INTERVAL_S: Final = 1.0
+
 CANNOT_BEGIN: Final = (BadOptions, BadAccounts, UnwritableRun, OSError, psutil.Error)
 
 
@@ -60,11 +74,23 @@ class Hooks:
         self._target: TargetProcess | None = None
         self._keeper: Keeper | None = None
         self._producer: Producer | None = None
+        self._finishing: Producer | None = None
+        """The one before, whose last report may not be acknowledged yet."""
+        self._ticket: Ticket | None = None
+        self._shares = Shares(1)
+        self._spawner: Any = None
+        """The greenlet in which Locust's master asks for the run's first users, as long as it does."""
+        self._forks = False
+        self._parent: int | None = None
+        """Our parent's process id, in a process that Locust has forked."""
+        self._put_interrupts_back: Callable[[], None] = lambda: None
         self._own_options: dict[str, Any] = {}
         self._judgement: Judgement | None = None
         self._failed = False
         self._given_up = False
         self._signalled = False
+        self._deserted = False
+        self._stopping = False
         self._ending = False
         self._finished = Event()
         self._finished.set()
@@ -78,21 +104,56 @@ class Hooks:
         # registered now, it runs before Locust's own, which tells the others that we are gone
         environment.events.quitting.add_listener(self.on_quitting_first)  # type: ignore[no-untyped-call]
         self._learn_messages(environment)
+        self._parent = os.getppid() if os.getpid() != IMPORTED_BY else None
+        if runner is not None:
+            one_stop_at_a_time(runner)
         if isinstance(runner, WorkerRunner):
-            return
+            self._prepare_worker(environment, runner)
+        else:
+            self._prepare(environment)
+        self._put_interrupts_back = interrupt_between_turns(self._on_interrupt)
+
+    def _prepare(self, environment: Environment) -> None:
+        """What the master or only process does at ``init``."""
+        parsed = environment.parsed_options
+        runner = environment.runner
+        self._forks = isinstance(runner, MasterRunner) and bool(_processes(environment))
         found = _mistakes(parsed, _host_of(environment))
         if found:
-            refuse(found)
+            self._refuse(found)
+        if isinstance(runner, MasterRunner):
+            environment.events.worker_connect.add_listener(  # type: ignore[no-untyped-call]
+                lambda client_id, **_: self._share(environment, runner, client_id)
+            )
         offer_shape(environment, Options.of(parsed).shape)
         if _host_of(environment) is None:
             self._start_target(environment)
         if environment.web_ui is not None:
             check_form(environment, lambda merged: _mistakes(merged, merged.host))
 
+    def _prepare_worker(self, environment: Environment, runner: WorkerRunner) -> None:
+        """What a worker does at ``init``."""
+        if self._parent is not None:
+            # its options are its parent's, who says what is wrong with them
+            gevent.spawn(self._end_with_parent, environment)
+            return
+        found = _mistakes(environment.parsed_options, None)
+        if found:
+            # the master knows us already, and would wait for us
+            runner.send_message("quit")
+            refuse(found)
+
+    def _refuse(self, sentences: list[str]) -> NoReturn:
+        if self._forks:
+            end_forks()
+        refuse(sentences)
+
     def on_test_start(self, environment: Environment, **_: Any) -> None:
         """Begin a run."""
-        self._failed = self._given_up = False
+        self._failed = self._given_up = self._deserted = self._stopping = False
         self._judgement = None
+        self._spawner = gevent.getcurrent()
+        environment.wsoak_refusal = None  # type: ignore[attr-defined]
         try:
             if isinstance(environment.runner, WorkerRunner):
                 self._begin_worker(environment, environment.runner)
@@ -108,6 +169,21 @@ class Hooks:
         if self._producer is not None:
             self._producer.flush()
 
+    def on_spawning_complete(self, **_: Any) -> None:
+        """All users that were asked for are there."""
+        self._spawner = None
+
+    def on_test_stopping(self, environment: Environment, **_: Any) -> None:
+        """The run is asked to end: nobody may ask for more users now."""
+        self._stopping = True
+        if self._keeper is None or not isinstance(environment.runner, MasterRunner):
+            return
+        self._keeper.stopping()
+        self._deserted = not environment.runner.worker_count
+        # Locust goes on with a ramp, and workers that have stopped would be told to begin anew
+        if isinstance(self._spawner, gevent.Greenlet) and self._spawner is not gevent.getcurrent():
+            self._spawner.kill()
+
     def on_test_stop(self, environment: Environment, **_: Any) -> None:
         """End the run; Locust has stopped this process's users."""
         keeper, producer = self._keeper, self._producer
@@ -118,11 +194,15 @@ class Hooks:
             if producer is not None:
                 environment.wsoak_generator = None  # type: ignore[attr-defined]
                 self._given_up |= producer.generator.given_up
-                producer.finish()
+                self._finishing = producer
+                producer.finish(lambda: _send_statistics(environment))
             if keeper is not None:
                 keeper.drain(environment.stop_timeout or 0.0)
                 self._judgement = keeper.finish(self._ended_by(environment, keeper))
                 show_judgement(self._judgement)
+                if self._deserted and environment.web_ui is None:
+                    # Locust would wait for the end of the run's time, or for ever
+                    stop_run(environment)
         except UnwritableRun as error:
             self._failed = True
             if keeper is not None and keeper.broken is None:
@@ -138,8 +218,15 @@ class Hooks:
         if self._keeper is None and self._producer is None:
             return
         self._signalled = True
-        if environment.runner is not None and not isinstance(environment.runner, MasterRunner):
-            environment.runner.stop()
+        runner = environment.runner
+        if isinstance(runner, MasterRunner):
+            # its quit would tell the workers to end before they have reported
+            runner.stop(send_stop_to_client=False)
+        elif runner is not None:
+            runner.stop()
+        # where Locust holds the run for stopped, it can still be one that nobody has judged
+        self.on_test_stop(environment)
+        self._finished.wait()
 
     def on_quitting(self, environment: Environment, **_: Any) -> None:
         """Set the exit code; the run is over, or about to be."""
@@ -154,35 +241,44 @@ class Hooks:
         """Let the embedded target go. Locust comes here twice after SIGTERM, and the second call ends us."""
         if self._target is not None:
             self._target.stop()
+        if self._forks:
+            end_forks(frozen=True)
+        self._put_interrupts_back()
+
+    def _on_interrupt(self) -> None:
+        """Ctrl-C: Locust will end the run; where a shape goes on, without telling anybody why."""
+        self._signalled = self._keeper is not None
 
     # -------------------------------------------------------------------------------- our own messages
 
     def on_report(self, environment: Environment, msg: Message, **_: Any) -> None:
         """A producer reports: to the keeper's books, and an acknowledgement back."""
-        keeper = self._keeper
-        if keeper is None or environment.runner is None:
+        keeper, report, runner = self._keeper, msg.data, environment.runner
+        if runner is None:
             return
+        # without a keeper, nobody wants it: it need not be sent again
+        acknowledgement = {"run": report["run"], "seq": report["seq"]}
         try:
-            acknowledgement = keeper.take(msg.data)
+            if keeper is not None:
+                acknowledgement = keeper.take(report)
         except ValueError as error:
-            log.error("A report of worker %s cannot be taken: %s.", msg.node_id, error)
+            self._stop_because(environment, f"A report of {report['worker']} cannot be taken: {error}.")
             return
-        environment.runner.send_message(ACK, acknowledgement, client_id=msg.node_id)
+        runner.send_message(ACK, acknowledgement, client_id=msg.node_id)
 
     def on_ack(self, msg: Message, **_: Any) -> None:
         """The keeper has reports of ours."""
-        if self._producer is not None:
-            self._producer.acknowledge(msg.data)
+        for producer in (self._producer, self._finishing):
+            if producer is not None:
+                producer.acknowledge(msg.data)
 
     def on_drain(self, environment: Environment, msg: Message, **_: Any) -> None:
         """The run ends: stop the users, and report to the end."""
-        producer = self._producer
-        if (
-            producer is not None
-            and producer.ticket.run_id == msg.data["run"]
-            and environment.runner is not None
-        ):
-            environment.runner.stop()
+        producer, runner = self._producer, environment.runner
+        if self._stopping or producer is None or runner is None:
+            return
+        if producer.ticket.run_id == msg.data["run"]:
+            runner.stop()
 
     def on_drop(self, **_: Any) -> None:
         """The shape asks for a mass drop."""
@@ -190,11 +286,29 @@ class Hooks:
             self._producer.generator.client.drop_all()
 
     def on_give_up(self, environment: Environment, msg: Message, **_: Any) -> None:
-        """A worker sees no point in going on, and has said why."""
-        if self._keeper is not None and not self._given_up and environment.runner is not None:
+        """A worker sees no point in going on, and says why."""
+        # what is wrong with a worker's options or files is a mistake in the use
+        self._failed |= bool(msg.data["usage"]) and self._keeper is not None
+        self._stop_because(environment, msg.data["sentence"])
+
+    def _stop_because(self, environment: Environment, sentence: str) -> None:
+        if self._keeper is not None and not self._given_up:
             self._given_up = True
-            log.error("%s The run is stopped.", msg.data["sentence"])
-            environment.runner.quit() if environment.web_ui is None else environment.runner.stop()
+            log.error("%s The run is stopped.", sentence)
+            stop_run(environment)
+
+    def _end_with_parent(self, environment: Environment) -> None:
+        while os.getppid() == self._parent:
+            gevent.sleep(PARENT_INTERVAL_S)
+        self._end_alone(environment)
+
+    def _end_alone(self, environment: Environment) -> None:
+        """Our master is gone: nobody would end the load that we make."""
+        if not self._stopping and environment.runner is not None:
+            self._stopping = True
+            log.error("The master does not answer any more: this worker ends.")
+            environment.process_exit_code = EXIT_INVALID
+            gevent.spawn(environment.runner.quit)
 
     def _learn_messages(self, environment: Environment) -> None:
         runner = environment.runner
@@ -202,7 +316,7 @@ class Hooks:
             return
         if not isinstance(runner, WorkerRunner):
             runner.register_message(REPORT, self.on_report)
-            runner.register_message(GIVE_UP, self.on_give_up, concurrent=True)
+            runner.register_message(GIVE_UP, self.on_give_up)
         if not isinstance(runner, MasterRunner):
             runner.register_message(ACK, self.on_ack)
             runner.register_message(DRAIN, self.on_drain, concurrent=True)
@@ -232,7 +346,8 @@ class Hooks:
             watched=watched if master is not None else [],
             show=show_line if environment.web_ui is None else None,
         )
-        ticket = Ticket(keeper.run_id, embedded, max(workers, 1))
+        self._shares = Shares(workers, _alive(master, ready=True) if master is not None else ["local"])
+        ticket = Ticket(keeper.run_id, embedded, self._shares.by_worker, self._shares.count, os.getpid())
         if environment.parsed_options is not None:
             ticket.attach(environment.parsed_options)
         try:
@@ -243,7 +358,7 @@ class Hooks:
         except CANNOT_BEGIN:
             keeper.abandon()
             raise
-        self._keeper = keeper
+        self._keeper, self._ticket = keeper, ticket
         begin_shape(environment, keeper.mark, lambda: runner.send_message(DROP, {}))
 
     def _begin_worker(self, environment: Environment, runner: WorkerRunner) -> None:
@@ -254,20 +369,41 @@ class Hooks:
             raise BadOptions(["The master runs no wsoak scenario: give it the same locustfile"])
         # the master's values came over ours; what belongs to this host is ours again
         for name, value in self._own_options.items():
-            if value:
-                setattr(parsed, name, value)
+            setattr(parsed, name, value)
         options = Options.of(parsed)
+        name = worker_name(runner.worker_index)
+        watched = [options.watch] if options.watch and ticket.pid != self._parent else []
+
+        def give_up(sentence: str) -> None:
+            runner.send_message(GIVE_UP, {"sentence": f"{name}: {sentence}", "usage": False})
+
+        if self._finishing is not None:
+            self._finishing.abandon()
         producer = Producer(
             environment,
             options,
             ticket,
             runner.send_message,
-            worker=worker_name(runner.worker_index),
+            worker=name,
             index=runner.worker_index,
             packed=True,
-            watched=[options.watch] if options.watch and self._own_options.get("watch") else [],
+            watched=watched,
+            give_up=give_up,
+            alone=lambda: self._end_alone(environment),
         )
         self._produce(environment, producer)
+
+    def _share(self, environment: Environment, master: MasterRunner, client_id: str) -> None:
+        """A worker has come: during a run, it gets a share of it, before it is told to begin."""
+        keeper, parsed = self._keeper, environment.parsed_options
+        if keeper is None or self._ticket is None or parsed is None:
+            return
+        worker = _name_of(master, client_id)
+        heard = [name for name in _alive(master) if keeper.hears(name)]
+        if not self._shares.take(worker, heard):
+            log.warning("%s came to a run of %d: its users share others' accounts.", worker, self._ticket.of)
+        self._ticket = replace(self._ticket, shares=self._shares.by_worker)
+        self._ticket.attach(parsed)
 
     def _produce(self, environment: Environment, producer: Producer) -> None:
         self._producer = producer
@@ -275,7 +411,7 @@ class Hooks:
 
     def _start_target(self, environment: Environment) -> None:
         parsed = environment.parsed_options
-        if isinstance(environment.runner, MasterRunner) and not getattr(parsed, "processes", None):
+        if isinstance(environment.runner, MasterRunner) and not _processes(environment):
             refuse(
                 [
                     "Give a --host: the embedded target listens on this machine's loopback only, and workers "
@@ -287,20 +423,24 @@ class Hooks:
         try:
             target = TargetProcess(max(LEAST_ACCOUNTS, wanted))
         except TargetFailed as error:
-            refuse([str(error)])
+            self._refuse([str(error)])
         self._target = target
         environment.host = target.url
         log.info("No host was given: load goes to the embedded target at %s.", target.url)
 
     def _refuse_run(self, environment: Environment, error: Exception) -> None:
         """The run cannot begin: in the web UI say so and go on, else end."""
-        for sentence in error.mistakes if isinstance(error, BadOptions) else [str(error)]:
-            log.error("%s", sentence)
+        sentences = error.mistakes if isinstance(error, BadOptions) else [str(error)]
         self._failed = True
         runner = environment.runner
         if isinstance(runner, WorkerRunner):
-            runner.send_message(GIVE_UP, {"sentence": f"{worker_name(runner.worker_index)}: {error}"})
-            raise StopTest("The run cannot begin.")
+            sentence = f"{worker_name(runner.worker_index)}: {' '.join(sentences)}"
+            # an exception here would end the greenlet that hears what the master says: its users raise it
+            environment.wsoak_refusal = sentence  # type: ignore[attr-defined]
+            runner.send_message(GIVE_UP, {"sentence": sentence, "usage": True})
+            return
+        for sentence in sentences:
+            log.error("%s", sentence)
         if environment.web_ui is None:
             self.on_quit()
             raise SystemExit(EXIT_USAGE)
@@ -310,6 +450,8 @@ class Hooks:
     def _ended_by(self, environment: Environment, keeper: Keeper) -> str:
         if self._signalled:
             return "signal"
+        if self._deserted:
+            return WORKERS_GONE
         if self._given_up or keeper.broken is not None:
             return "given-up"
         if isinstance(environment.shape_class, ShapeFollower):
@@ -326,6 +468,8 @@ def register(events: Events) -> Hooks:
         "init": hooks.on_init,
         "test_start": hooks.on_test_start,
         "report_to_master": hooks.on_report_to_master,
+        "spawning_complete": hooks.on_spawning_complete,
+        "test_stopping": hooks.on_test_stopping,
         "test_stop": hooks.on_test_stop,
         "quitting": hooks.on_quitting,
         "quit": hooks.on_quit,
@@ -340,17 +484,32 @@ def worker_name(index: int) -> str:
     return f"worker-{index}"
 
 
-def _alive(master: MasterRunner) -> list[str]:
-    """The workers from which a last report can come."""
-    return [
-        worker_name(master.get_worker_index(client.id))  # type: ignore[no-untyped-call]
-        for client in master.clients.all
-        if client.state != STATE_MISSING
-    ]
+def _name_of(master: MasterRunner, client_id: str) -> str:
+    return worker_name(master.get_worker_index(client_id))  # type: ignore[no-untyped-call]
+
+
+def _alive(master: MasterRunner, ready: bool = False) -> list[str]:
+    """The workers that live and have users, so that a last report can come; ``ready``: those without too."""
+    unwanted = (STATE_MISSING,) if ready else (STATE_MISSING, STATE_INIT)
+    return [_name_of(master, client.id) for client in master.clients.all if client.state not in unwanted]
+
+
+def _send_statistics(environment: Environment) -> None:
+    """A worker's part of Locust's statistics, now: whoever has our next report has this too."""
+    runner = environment.runner
+    if isinstance(runner, WorkerRunner):
+        data: dict[str, Any] = {}
+        environment.events.report_to_master.fire(client_id=runner.client_id, data=data)  # type: ignore[no-untyped-call]
+        runner.send_message("stats", data)
 
 
 def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
     add_options(parser)
+
+
+def _processes(environment: Environment) -> int:
+    """How many workers Locust has forked; 0 for none."""
+    return getattr(environment.parsed_options, "processes", None) or 0
 
 
 def _host_of(environment: Environment) -> str | None:

@@ -28,7 +28,11 @@ TURN_S: Final = 1.0
 LIVE_EVERY: Final = 2
 """A live line every so many turns."""
 DRAIN_PATIENCE_S: Final = 60.0
-"""How long living workers may take to stop their users and report, beyond the users' own stop time-out."""
+"""How long living workers may take to stop and report, beyond the time-outs of their users and closes."""
+DRAIN_EVERY_S: Final = 1.0
+"""A worker that is just being connected again does not get what is sent to it."""
+HEARD_WITHIN_S: Final = 2.5
+"""A worker that reports every second and was not heard for so long is not counted on."""
 
 MASTER: Final = "master"
 
@@ -39,7 +43,7 @@ class Keeper:
     Args:
         host: the host under load, as Locust was given it.
         workers: how many workers there should be; 0 for a single process.
-        alive: the workers that live, by the names under which they report.
+        alive: the workers from which a last report can come, by the names under which they report.
         send_all: sends a message of a kind to every worker.
         watched: process ids and metrics URLs of the server's; in a single process the producer reads them.
         show: prints a live line; ``None`` for none (the web UI shows the run).
@@ -69,9 +73,10 @@ class Keeper:
         self._alive = alive
         self._send_all = send_all
         self._show = show
+        self._close_timeout_s = options.close_timeout
         self._window = Window()
         self._started_ns = time.perf_counter_ns()
-        self._roll = Roll(self.run_id, workers)
+        self._roll = Roll(self.run_id)
         header = run_header(self.run_id, started_at, scenarios, host, options.plain())
         self._collector = Collector(path, header | {"expected_workers": workers})
         self.broken: UnwritableRun | None = None
@@ -86,19 +91,39 @@ class Keeper:
         return ns_to_s(time.perf_counter_ns() - self._started_ns)
 
     def take(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Take a report in, once; the acknowledgement to send back."""
+        """Take a report in, once; the acknowledgement to send back.
+
+        Raises:
+            ValueError: when it cannot be read; it is not taken then.
+        """
+        carried = message["delta"]
+        # read before it is noted: what cannot be read has not come
+        delta = carried if isinstance(carried, Delta) else Delta.from_plain(carried)
         if self._roll.take(message, self.elapsed_s, time.time()):
-            carried = message["delta"]
-            self._add(carried if isinstance(carried, Delta) else Delta.from_plain(carried))
-        return {"run": message["run"], "seq": self._roll.acknowledged(message["worker"])}
+            self._add(delta)
+        return {"run": message["run"], "seq": self._roll.acknowledged(message)}
+
+    def hears(self, worker: str) -> bool:
+        """Whether a worker has reported just now."""
+        return self._roll.heard_since(worker, self.elapsed_s - HEARD_WITHIN_S)
+
+    def stopping(self) -> None:
+        """The run is asked to end."""
+        self._roll.stopping(self.elapsed_s)
 
     def drain(self, stop_timeout_s: float) -> None:
-        """Have all living workers stop and report to the end, and wait for it, bounded."""
+        """Have all workers stop and report to the end, and wait for those that live, bounded."""
         if self._send_all is None:
             return
-        self._send_all(DRAIN, {"run": self.run_id})
-        with gevent.Timeout(DRAIN_PATIENCE_S + stop_timeout_s, False):
-            while self._roll.awaited(self._alive()):
+        self.stopping()
+        asked_s = float("-inf")
+        with gevent.Timeout(DRAIN_PATIENCE_S + stop_timeout_s + self._close_timeout_s, False):
+            while True:
+                if self.elapsed_s - asked_s >= DRAIN_EVERY_S:
+                    asked_s = self.elapsed_s
+                    self._send_all(DRAIN, {"run": self.run_id})
+                if not self._roll.awaited(self._alive()):
+                    return
                 gevent.sleep(0.05)
 
     def finish(self, ended_by: str) -> Judgement:

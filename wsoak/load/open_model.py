@@ -22,9 +22,10 @@ import gevent
 from gevent.event import Event
 
 from wsoak.ledger.recorder import Recorder
+from wsoak.ledger.timeline import ARRIVALS
 from wsoak.ledger.units import NS_PER_S, s_to_ns
 
-NAME: Final = "arrivals"
+NAME: Final = ARRIVALS
 """The name under which they are in the timeline."""
 
 

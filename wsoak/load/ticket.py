@@ -14,13 +14,18 @@ ATTRIBUTE: Final = "wsoak_ticket"
 class Ticket:
     """One run.
 
-    ``embedded``: whether the server under load is our own embedded target. ``workers``: how many processes
-    make the load, so that each takes its share of accounts.
+    Attributes:
+        embedded: whether the server under load is our own embedded target.
+        shares: the worker's share of the accounts, by its name, see ``shares.Shares``.
+        of: how many shares there are.
+        pid: the master's process id; a worker that it forked need not watch what it watches.
     """
 
     run_id: str
     embedded: bool
-    workers: int
+    shares: dict[str, int]
+    of: int = 1
+    pid: int = 0
 
     def attach(self, parsed: Namespace) -> None:
         """Send it with these options."""

@@ -16,7 +16,6 @@ does raises.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal, NoReturn, cast
@@ -270,6 +269,13 @@ class WebSocketUser(User):
                 exception=CatchResponseError(answer.error),
                 context=self.context(),
             )
+        except Exception:
+            raise
+        except BaseException:
+            # killed, or a gevent.Timeout of the scenario's own: it can lose the client's only connection, and
+            # what the user still asks when it stops would wait for it for ever
+            self.drop_http()
+            raise
         return answer
 
     def logged_in(self) -> None:
@@ -387,11 +393,9 @@ def _unless_stopped(function: Callable[[], Any], stops: list[StopUser]) -> Any:
 
 def _went_wrong(connection: Connection) -> bool:
     """Whether opening it again is a reconnect: it failed, or the peer ended it, or gave us cause to."""
-    if connection.outcome != outcomes.OPEN or connection.initiator in ("server", "network"):
-        return True
-    if connection.reason == outcomes.DROPPED:
-        return True
-    record = connection.record(time.perf_counter_ns())
-    if record.code is None or record.initiator is None:
-        return False
-    return bool(outcomes.close_error(record.code, record.initiator, record.detail, record.ended_by_run))
+    return (
+        connection.outcome != outcomes.OPEN
+        or connection.initiator in ("server", "network")
+        or connection.reason == outcomes.DROPPED
+        or bool(connection.close_error)
+    )

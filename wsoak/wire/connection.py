@@ -164,6 +164,14 @@ class Connection:
         return self._closing.reason
 
     @property
+    def close_error(self) -> str:
+        """What was wrong with the close, in a few stable words; empty for one in order, or none yet."""
+        closing = self._closing
+        if closing.initiator is None:
+            return ""
+        return close_error(closing.code, closing.initiator, closing.detail, closing.by_run)
+
+    @property
     def outcome(self) -> str:
         """How the opening ended: a word of ``ledger.outcomes``."""
         return self.opening.outcome
@@ -547,9 +555,7 @@ class Connection:
         waiters += self._closers or ()
         self._recorder.connection_ended(self.record(now_ns))
         if self.listener is not None and self.opening.is_open:
-            closing = self._closing
-            error = close_error(closing.code, closing.initiator or "network", closing.detail, closing.by_run)
-            self.listener.closed(self.name, error)
+            self.listener.closed(self.name, self.close_error)
         link, self._link = self._link, None
         assert link is not None
         if abort:

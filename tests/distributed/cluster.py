@@ -1,0 +1,222 @@
+"""Cluster: a master and its workers as real processes, in both ways of starting them.
+
+``forks`` are what ``--processes 2`` makes of one command; ``apart`` are commands of their own, each worker in
+an empty folder, as on another host.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from tests.e2e.processes import LOCUST, PATIENCE_S, ROOT, Load, Outcome, environment, eventually
+from wsoak.judge.validity import Doubt, doubts
+from wsoak.ledger.rundir import RunReader
+
+LOCUSTFILE: Final = str(ROOT / "tests" / "e2e" / "locustfile_target.py")
+
+FORKS: Final = "forks"
+APART: Final = "apart"
+WAYS: Final = (FORKS, APART)
+
+NOTHING: Final[Mapping[str, str]] = {}
+
+UNHURRIED: Final = ("--latency-limit", "60000")
+"""A machine that is busy with other tests has lags; they are no matter of these tests."""
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Worker:
+    """A worker process."""
+
+    def __init__(self, pid: int, said: Callable[[], str]) -> None:
+        self.process = psutil.Process(pid)
+        self._said = said
+
+    @property
+    def said(self) -> str:
+        """All that it said; with a fork, all that its master said too."""
+        return self._said()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send this process alone a signal."""
+        self.process.send_signal(number)
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process is there, and not only its remains."""
+        try:
+            return bool(self.process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+
+class Cluster:
+    """A master, its workers, and the run that they make.
+
+    Attributes:
+        master: ended with the block, as are the workers.
+        workers: in the order in which they were started; forks in that of their process ids.
+    """
+
+    def __init__(self, master: Load, port: int, folder: Path, stack: ExitStack) -> None:
+        self.master = master
+        self.workers: list[Worker] = []
+        self.folder = folder
+        self._port = port
+        self._stack = stack
+
+    def add_worker(self, *arguments: str, port: int = 0, env: Mapping[str, str] = NOTHING) -> Worker:
+        """Start a worker in an empty folder of its own; ``port``: of something between it and the master."""
+        name = f"worker{len(self.workers)}"
+        cwd = self.folder / name
+        cwd.mkdir()
+        where = ("--master-host", "127.0.0.1", "--master-port", str(port or self._port))
+        command = [LOCUST, "--worker", *where, *arguments]
+        known = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **env}
+        process, log = self._stack.enter_context(_started(command, cwd, self.folder, name, known))
+        worker = Worker(process.pid, lambda: log.read_text("utf-8", errors="replace"))
+        self.workers.append(worker)
+        return worker
+
+    def find_forks(self) -> None:
+        """Take the master's forks for the workers."""
+
+        def forks() -> list[psutil.Process]:
+            children = psutil.Process(self.master.pid).children()
+            return [child for child in children if "target" not in child.cmdline()]
+
+        eventually(lambda: len(forks()) == 2, "there are two forks")
+        said = self.master.so_far
+        self.workers = [
+            Worker(each.pid, lambda: said().said) for each in sorted(forks(), key=lambda p: p.pid)
+        ]
+
+    def all_end(self) -> None:
+        """Wait until no worker lives."""
+        eventually(lambda: not any(worker.lives for worker in self.workers), "all workers have ended")
+
+    def wait(self) -> Outcome:
+        """Wait for the master's end."""
+        return self.master.wait()
+
+
+@contextmanager
+def _started(
+    command: list[str], cwd: Path, folder: Path, name: str, env: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A process in a group of its own, with all that it says in one file; killed at the end of the block."""
+    log = folder / f"{name}.log"
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environment(folder, env),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+    try:
+        yield process, log
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(PATIENCE_S)
+
+
+@contextmanager
+def cluster(
+    folder: Path,
+    *arguments: str,
+    way: str = FORKS,
+    workers: int = 2,
+    headless: bool = True,
+    locustfile: str = LOCUSTFILE,
+    worker_arguments: tuple[str, ...] = (),
+    **env: str,
+) -> Iterator[Cluster]:
+    """A master that writes its run to ``folder/run``, and its workers; all gone at the end of the block.
+
+    Args:
+        way: ``forks`` or ``apart``.
+        arguments: the master's, and so its forks'.
+        worker_arguments: those of workers that are apart.
+    """
+    port = free_port()
+    where = ("-f", locustfile, "--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
+    forked = ("--processes", str(workers), "--master-port", str(port))
+    roles = forked if way == FORKS else ("--master", "--expect-workers", str(workers))
+    shown = ("--headless", "--only-summary") if headless else ()
+    path = folder / "run"
+    command = [LOCUST, *where, *roles, *shown, "--run-dir", str(path), *UNHURRIED, *arguments]
+    with ExitStack() as stack:
+        out, err = folder / "master.out", folder / "master.err"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment(folder, env),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        made = Cluster(Load(path, process, out, err), port, folder, stack)
+        try:
+            if way == FORKS:
+                made.find_forks()
+            else:
+                for _ in range(workers):
+                    made.add_worker("-f", locustfile, *worker_arguments, env=env)
+            yield made
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait(PATIENCE_S)
+            for worker in made.workers:
+                if worker.lives:
+                    worker.signal(signal.SIGKILL)
+
+
+def roll(run: RunReader) -> dict[str, dict[str, Any]]:
+    """The workers' attendance as ``run.json`` has it, by name."""
+    return {entry["worker"]: entry for entry in run.header["workers"]}
+
+
+def doubts_of(run: RunReader) -> dict[str, list[Doubt]]:
+    """The doubts about a run, by id."""
+    found: dict[str, list[Doubt]] = {}
+    for doubt in doubts(run.books(), run.header, damaged=run.damaged):
+        found.setdefault(doubt.id, []).append(doubt)
+    return found
+
+
+def invalid_because(run: RunReader) -> set[str]:
+    """The ids of the doubts that make a run invalid."""
+    return {id_ for id_, some in doubts_of(run).items() if any(doubt.invalid for doubt in some)}
+
+
+def lost_reports(run: RunReader) -> list[str]:
+    """The workers whose books are not all here."""
+    return [name for name, entry in roll(run).items() if entry["missing_reports"] or not entry["final"]]
+
+
+def seconds_since(moment: float) -> float:
+    """Seconds from a moment of ``time.monotonic`` until now."""
+    return time.monotonic() - moment
