@@ -123,7 +123,9 @@ class Conversation:
         if self.acknowledged:
             history = self.api("GET", f"{path}/history", name=f"{name}/history", needs=("messages",))
             if history.ok:
-                self.verify([str(each.get("id")) for each in history.json["messages"] if isinstance(each, dict)])
+                self.verify(
+                    [str(each.get("id")) for each in history.json["messages"] if isinstance(each, dict)]
+                )
         self.api("DELETE", path, name=name)
         # last: what a kill interrupts is done again when the user stops
         self.session = ""

@@ -54,7 +54,8 @@ class EchoUser(WebSocketUser):
                 with ws:
                     self.talk(ws, SESSION_MESSAGES)
                 return
-            self.talk(ws)
+            if ws.is_open:
+                self.talk(ws)
 
     def talk(self, ws: Connection, messages: int | None = None) -> None:
         """Send so many messages on one socket, or as many as it takes, while it is open."""

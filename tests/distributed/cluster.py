@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -72,13 +71,14 @@ class Cluster:
     Attributes:
         master: ended with the block, as are the workers.
         workers: in the order in which they were started; forks in that of their process ids.
+        port: where the master listens for workers.
     """
 
     def __init__(self, master: Load, port: int, folder: Path, stack: ExitStack) -> None:
         self.master = master
         self.workers: list[Worker] = []
         self.folder = folder
-        self._port = port
+        self.port = port
         self._stack = stack
 
     def add_worker(self, *arguments: str, port: int = 0, env: Mapping[str, str] = NOTHING) -> Worker:
@@ -86,7 +86,7 @@ class Cluster:
         name = f"worker{len(self.workers)}"
         cwd = self.folder / name
         cwd.mkdir()
-        where = ("--master-host", "127.0.0.1", "--master-port", str(port or self._port))
+        where = ("--master-host", "127.0.0.1", "--master-port", str(port or self.port))
         command = [LOCUST, "--worker", *where, *arguments]
         known = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **env}
         process, log = self._stack.enter_context(_started(command, cwd, self.folder, name, known))
@@ -149,7 +149,7 @@ def cluster(
     headless: bool = True,
     locustfile: str = LOCUSTFILE,
     worker_arguments: tuple[str, ...] = (),
-    **env: str,
+    env: Mapping[str, str] = NOTHING,
 ) -> Iterator[Cluster]:
     """A master that writes its run to ``folder/run``, and its workers; all gone at the end of the block.
 
@@ -157,11 +157,12 @@ def cluster(
         way: ``forks`` or ``apart``.
         arguments: the master's, and so its forks'.
         worker_arguments: those of workers that are apart.
+        workers: how many; for 0, the master waits for two that the test starts.
     """
     port = free_port()
     where = ("-f", locustfile, "--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
     forked = ("--processes", str(workers), "--master-port", str(port))
-    roles = forked if way == FORKS else ("--master", "--expect-workers", str(workers))
+    roles = forked if way == FORKS else ("--master", "--expect-workers", str(workers or 2))
     shown = ("--headless", "--only-summary") if headless else ()
     path = folder / "run"
     command = [LOCUST, *where, *roles, *shown, "--run-dir", str(path), *UNHURRIED, *arguments]
@@ -215,8 +216,3 @@ def invalid_because(run: RunReader) -> set[str]:
 def lost_reports(run: RunReader) -> list[str]:
     """The workers whose books are not all here."""
     return [name for name, entry in roll(run).items() if entry["missing_reports"] or not entry["final"]]
-
-
-def seconds_since(moment: float) -> float:
-    """Seconds from a moment of ``time.monotonic`` until now."""
-    return time.monotonic() - moment

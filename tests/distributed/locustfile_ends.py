@@ -8,7 +8,7 @@ from locust import events, task
 from tests.e2e import locustfile_target
 from wsoak.load import producer
 
-__all__ = ["HopelessUser", "SlowUser"]
+__all__ = ["EndlessUser", "HopelessUser", "SlowUser"]
 
 if turns := os.environ.get("TEST_UNHEARD_TURNS"):
     producer.UNHEARD_TURNS = int(turns)  # type: ignore[misc]
@@ -26,6 +26,10 @@ class SlowUser(locustfile_target.EchoUser):
         assert time.monotonic() - began >= 2.0
         series.check_failed -= 1
         series.check_passed += 1
+
+
+class EndlessUser(locustfile_target.EchoUser):
+    """Echo, in a process that soon takes its master for dead, as ``TEST_UNHEARD_TURNS`` says."""
 
 
 class HopelessUser(locustfile_target.EchoUser):

@@ -173,15 +173,6 @@ def load(path: Path, *arguments: str, **env: str) -> Outcome:
         return started.wait()
 
 
-def healthy_code(done: Outcome) -> int:
-    """The exit code of a healthy run: 0.
-
-    But 1 where its end cut a request short, until that is no failure: see ``test_stopping``'s
-    ``test_requests_in_flight_when_the_run_ends_are_no_failures``.
-    """
-    return 1 if done.run.books().count("reply_lost") else 0
-
-
 # ----------------------------------------------------------------------------------------------- analysis
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Serve
-from tests.e2e.processes import eventually, healthy_code, load
+from tests.e2e.processes import eventually, load
 from wsoak.ledger.outcomes import RUN_ENDED
 
 pytestmark = pytest.mark.real
@@ -34,4 +34,4 @@ def test_every_message_and_close_is_one_that_the_server_saw(
     books = done.run.books()
     assert (books.count("sent"), books.count("received")) == (seen["received"], seen["sent"])
     assert books.count("replies") + books.count("reply_lost") == books.count("requests") == seen["received"]
-    assert done.code == healthy_code(done), done.said
+    assert done.code == 0, done.said

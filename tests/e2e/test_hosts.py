@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import healthy_code, load
+from tests.e2e.processes import load
 from tests.target.client import running
 
 RATES = ("-u", "5", "-r", "5", "-t", "6s")
@@ -19,4 +19,4 @@ def test_a_path_in_the_host_is_asked_for_as_it_is_written(tmp_path: Path, scheme
         done = load(tmp_path / "run", "EchoUser", "--host", host, *RATES)
     assert {record.path for record in done.run.connections()} == {"/echo"}
     assert {record.outcome for record in done.run.connections()} == {"open"}, done.said
-    assert done.code == healthy_code(done), done.said
+    assert done.code == 0, done.said

@@ -78,12 +78,14 @@ def test_a_run_against_a_real_server_has_books_that_agree(real_server: RealServe
     assert on_disk == books
     assert reader.damaged == {}
     assert (books.count("opened"), books.count("closed"), books.open_now) == (6, 6, 0)
-    answered, lost = books.count("replies"), books.count("reply_lost")
-    assert books.count("requests") == answered + lost
+    answered = books.count("replies")
+    # what the end of the run cut short is in flight for good, and nobody's failure
+    assert books.count("requests") >= answered
+    assert books.count("reply_lost") == 0
     assert books.count("received") == answered
-    for method, count in (("WSOPEN", 6), ("WSCLOSE", 6), ("WSREQ", answered + lost)):
+    for method, count in (("WSOPEN", 6), ("WSCLOSE", 6), ("WSREQ", answered)):
         assert stats.get("echo", method).num_requests == count
-    assert stats.get("echo", "WSREQ").num_failures == lost
+    assert stats.get("echo", "WSREQ").num_failures == 0
     assert sum(stats.get("echo", "WSREQ").response_times.values()) == answered
     assert {record.reason for record in reader.connections()} == {"run ended"}
 

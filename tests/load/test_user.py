@@ -412,9 +412,9 @@ def reconnecting(
         (closed_at_once, [0, 1, 2, 3]),
         (gone_at_once, [0, 1, 2, 3]),
         (broke_the_protocol, [0, 1, 2, 3]),
-        # what was of use counts no further than one
-        (answered_then_closed, [0, 1, 1, 1]),
-        (answered_then_broke_the_protocol, [0, 1, 1, 1]),
+        # one answer is no success yet: a server that answers once and closes would be stormed
+        (answered_then_closed, [0, 1, 2, 3]),
+        (answered_then_broke_the_protocol, [0, 1, 2, 3]),
         (closed_by_us, [0, 0, 0, 0]),
     ],
 )
@@ -426,6 +426,14 @@ def test_attempts_are_numbered_and_waited_for_as_the_policy_says(
     assert reconnecting(server, "immediate", tmp_path, monkeypatch) == (numbers, [])
     once = numbers if server is closed_by_us else [0]
     assert reconnecting(server, "none", tmp_path, monkeypatch) == (once, [])
+
+
+def test_after_a_socket_that_held_the_back_off_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(user_module, "HELD_S", 0.0)
+    numbers = [0, 1, 1, 1]
+    assert reconnecting(answered_then_closed, "backoff", tmp_path, monkeypatch) == (numbers, [1, 1, 1])
 
 
 def test_a_peer_that_was_lost_is_reconnected_to_as_after_a_failure(

@@ -334,6 +334,26 @@ def test_an_end_without_a_close_frame_is_1006_and_the_networks(case: str) -> Non
     holds(facts.record, initiator="network", **expected)
 
 
+def test_a_reset_that_a_send_meets_first_is_still_a_reset() -> None:
+    peers: list[Peer] = []
+
+    def script(peer: Peer) -> None:
+        peer.accept()
+        peers.append(peer)
+        until(lambda: not peers)
+
+    def scenario(run: Run) -> None:
+        ws = run.open()
+        until(lambda: peers)
+        # without a turn of the hub between: the send takes the error, and the next read sees an ordinary end
+        peers[0].reset()
+        ws.send("anybody there?")
+        until(lambda: ws.ended)
+        peers.clear()
+
+    holds(both(script, scenario).record, code=1006, detail="reset", initiator="network")
+
+
 def test_a_reset_right_after_a_clean_close_means_nothing() -> None:
     def script(peer: Peer) -> None:
         peer.accept(close_frame(1000))

@@ -468,6 +468,23 @@ OBSERVED: Final[Mapping[str, ObservedRule]] = MappingProxyType(
             "Look where the server includes its routers (`include_router(..., prefix=...)` twice), and list "
             "its routes at the start.",
         ),
+        "log-in-refused": ObservedRule(
+            "critical",
+            "log-ins were refused, so that no socket was tried",
+            "Check the accounts (--accounts FILE, WSOAK_PASSWORD), and that they exist on this server.",
+        ),
+        "log-in-failed": ObservedRule(
+            "critical",
+            "log-ins failed, so that no socket was tried",
+            "Check --host and which API the server serves there; look at the log-in's status in Locust's "
+            "tables, and at the server's log.",
+        ),
+        "server-unreachable": ObservedRule(
+            "critical",
+            "log-ins found nothing that answers",
+            "Check --host and the port, that the server runs and listens on that address, and what stands "
+            "between: firewalls, proxies, DNS.",
+        ),
         "sessions-not-released": ObservedRule(
             "error",
             "sessions were still there after their end",

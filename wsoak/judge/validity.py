@@ -119,10 +119,13 @@ def _cut(books: Books, header: Header) -> Iterator[Doubt]:
 
 def _no_data(books: Books, _header: Header) -> Iterator[Doubt]:
     if not books.count("opened") + books.count("failed"):
+        observed = any(summary.count for summary in books.observations.values())
         yield Doubt(
             "no-data",
             "No connection was tried: there is nothing to judge.",
-            "Look at the generator's log for an exception before the first connect.",
+            "See the findings for what stood in the way."
+            if observed
+            else "Look at the generator's log for an exception before the first connect.",
             invalid=True,
         )
 
@@ -274,9 +277,10 @@ def _unserved(books: Books, _header: Header) -> Iterator[Doubt]:
 
 def _workers(_books: Books, header: Header) -> Iterator[Doubt]:
     """Every worker there, every report numbered and present; see ``load.relay.Roll.to_json``."""
-    workers: list[dict[str, Any]] = header.get("workers") or []
+    workers: list[dict[str, Any]] | None = header.get("workers")
     expected = int(header.get("expected_workers") or 0)
-    if not expected:
+    if not expected or workers is None:
+        # one process, or a run that was cut before it could say who was there
         return
     if len(workers) < expected:
         yield Doubt(

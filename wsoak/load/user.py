@@ -46,6 +46,8 @@ from wsoak.wire.replies import ReplyId, reply_to
 Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 MetricKind = Literal["counter", "gauge", "trend"]
 
+HELD_S: Final = 5.0
+"""A socket that worked for so long was a success: after it the back-off begins anew."""
 ANY_HOST: Final = "http://127.0.0.1"
 
 PRUNE_AT_LEAST: Final = 16
@@ -197,7 +199,7 @@ class WebSocketUser(User):
         last, attempt = self._last.get((name, slot), (None, 0))
         if last is None or not _went_wrong(last):
             return 0
-        attempt = 1 if last.usable else attempt + 1
+        attempt = 1 if last.usable and last.age_s >= HELD_S else attempt + 1
         if self.options.reconnect == "none":
             raise StopUser
         if self.options.reconnect == "immediate":

@@ -78,6 +78,7 @@ class Connection:
         "_usable_ns",
         "_usable_when",
         "_waited_in_vain",
+        "_write_error",
         "client",
         "id",
         "is_open",
@@ -133,6 +134,7 @@ class Connection:
         self._usable_ns: int | None = None
         self._expected = usable_when is not None
         self._waited_in_vain = False
+        self._write_error: OSError | None = None
         self._last_push: Message | None = None
         self._last_push_at = 0
 
@@ -162,6 +164,11 @@ class Connection:
     def reason(self) -> str:
         """The reason in the close frame that came first."""
         return self._closing.reason
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it opened, or since its opening failed."""
+        return ns_to_s(time.perf_counter_ns() - self._opened_ns)
 
     @property
     def close_error(self) -> str:
@@ -430,7 +437,8 @@ class Connection:
     def on_lost(self, error: OSError | None) -> None:
         """The byte stream ended (``None``) or broke, without a close frame."""
         if not self.ended:
-            self._closing.lost(error)
+            # a reset that met a send first is an ordinary end to the next read
+            self._closing.lost(error or self._write_error)
             self._end(abort=True)
 
     def on_heartbeat_lost(self) -> None:
@@ -491,6 +499,8 @@ class Connection:
             return 0
 
     def _write_failed(self, error: OSError) -> None:
+        self._write_error = error
+
         # what the peer said before it went, perhaps a close frame, is still to be read, on the hub
         def look() -> None:
             if self._link is not None:
@@ -549,7 +559,7 @@ class Connection:
         if self.opening.phase == "hello" and self.opening.is_open:
             self.opening.outcome = outcomes.CANCELLED if self._closing.by_run else outcomes.CLOSED_HELLO
             self.opening.error = self.opening.outcome
-        waiters: list[Waiter] = [] if self._replies is None else [*self._replies.lose()]
+        waiters: list[Waiter] = [] if self._replies is None else [*self._replies.lose(self._closing.by_run)]
         for part in (self._inbox, self._pings):
             waiters += [] if part is None else part.waiters()
         waiters += self._closers or ()

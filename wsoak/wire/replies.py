@@ -164,11 +164,15 @@ class Replies:
             self._listener.request_ended(series.name, waited_ns, 0, REPLY_TIMEOUT)
         reply.wake(None)
 
-    def lose(self) -> list[Reply]:
-        """The socket closed: none of these will be answered. The caller wakes them."""
+    def lose(self, by_run: bool) -> list[Reply]:
+        """The socket closed: none of these will be answered. The caller wakes them.
+
+        Args:
+            by_run: the run ended before they could be; that is nobody's failure, and they stay in flight.
+        """
         lost = list(self._in_flight.values())
         self._in_flight.clear()
-        for reply in lost:
+        for reply in () if by_run else lost:
             reply.series.reply_lost += 1
             if self._listener is not None:
                 self._listener.request_ended(reply.series.name, None, 0, REPLY_LOST)

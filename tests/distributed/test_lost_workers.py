@@ -1,0 +1,242 @@
+"""Workers that die, freeze, come late, leave or are cut off: who, and for how long; a master that dies."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from tests.distributed.cluster import (
+    APART,
+    FORKS,
+    LOCUSTFILE,
+    WAYS,
+    cluster,
+    doubts_of,
+    invalid_because,
+    lost_reports,
+    roll,
+)
+from tests.distributed.relay import relaying
+from tests.e2e.processes import ROOT, analysis, eventually, is_alive
+from tests.target.client import Target, running
+from wsoak.ledger.books import Books
+from wsoak.load.hooks import EXIT_INVALID
+from wsoak.load.relay import LATE_S, RESEND_AFTER_S, SILENCE_S
+
+SOCKETS: Final = 40
+LONG: Final = ("EchoUser", "-u", str(SOCKETS), "-r", str(SOCKETS), "-t", "10m", "--message-rate", "5")
+ENDS: Final = str(ROOT / "tests" / "distributed" / "locustfile_ends.py")
+
+
+def after(moment: float, seconds: float) -> None:
+    """Wait until so many seconds have passed since a moment of ``time.monotonic``."""
+    eventually(lambda: time.monotonic() > moment + seconds, f"{seconds} s have passed")
+
+
+def made_by(books: Books, worker: str) -> bool:
+    """Whether this worker has reported that it has sockets open."""
+    gauge = books.gauges.get((worker, "generator", "open_sockets"))
+    return gauge is not None and gauge.greatest > 0
+
+
+def test_a_worker_that_is_killed_is_named_and_one_in_its_place_takes_its_share(
+    target: Target, tmp_path: Path
+) -> None:
+    with cluster(tmp_path, *LONG, "--host", target.url, way=APART) as started:
+        began = time.monotonic()
+        started.master.wait_for_sockets(SOCKETS)
+        started.workers[0].signal(signal.SIGKILL)
+        after(began, LATE_S)
+        eventually(
+            lambda: "setting state to missing" in started.master.so_far().err, "the master misses a worker"
+        )
+        started.add_worker("-f", LOCUSTFILE)
+        started.master.wait_for(lambda books: made_by(books, "worker-2"), "the new worker has sockets")
+        started.master.signal(signal.SIGTERM)
+        done = started.wait()
+        started.all_end()
+    (lost,) = lost_reports(done.run)
+    assert lost in ("worker-0", "worker-1")
+    ((begin, end),) = roll(done.run)[lost]["missing_s"]
+    started_at, ended_at = done.run.header["started_at"], done.run.header["ended_at"]
+    last = max(gauge.at for gauge in done.run.gauges() if gauge.worker == lost)
+    assert started_at + begin == pytest.approx(last, abs=2.0)
+    assert started_at + end == pytest.approx(ended_at, abs=2.0)
+    (doubt,) = doubts_of(done.run)["worker-lost"]
+    assert doubt.reason.startswith(f"{lost} was lost: it never sent its last report; its figures are missing")
+    (late,) = doubts_of(done.run)["worker-late"]
+    assert late.reason.startswith("worker-2 joined ")
+    assert invalid_because(done.run) == {"worker-lost"}
+    assert doubt.reason in done.out
+    assert done.code == EXIT_INVALID, done.said
+    assert "share others' accounts" not in done.err
+
+
+def test_a_worker_that_was_frozen_is_named_with_the_seconds_that_are_missing(
+    target: Target, tmp_path: Path
+) -> None:
+    with cluster(tmp_path, *LONG, "--host", target.url) as started:
+        started.master.wait_for_sockets(SOCKETS)
+        frozen = started.workers[1]
+        frozen.signal(signal.SIGSTOP)
+        froze = time.monotonic()
+        after(froze, SILENCE_S + 2.0)
+        frozen.signal(signal.SIGCONT)
+        froze_s = time.monotonic() - froze
+        continued_at = time.time()
+        started.master.wait_for(
+            lambda books: all(
+                books.gauges[worker, "generator", "open_sockets"].last_at > continued_at
+                for worker in ("worker-0", "worker-1")
+            ),
+            "both go on",
+        )
+        started.master.signal(signal.SIGTERM)
+        done = started.wait()
+        started.all_end()
+    assert lost_reports(done.run) == []
+    (silent,) = [worker for worker in roll(done.run).values() if worker["missing_s"]]
+    ((begin, end),) = silent["missing_s"]
+    assert froze_s - 0.5 < end - begin < froze_s + 3.0
+    assert done.run.header["started_at"] + end == pytest.approx(continued_at, abs=2.0)
+    (doubt,) = doubts_of(done.run)["worker-frozen"]
+    assert doubt.reason.startswith(f"{silent['worker']} was silent for ")
+    assert "worker-frozen" in invalid_because(done.run)
+    assert done.run.books().open_now == 0
+    assert done.code == EXIT_INVALID, done.said
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_worker_that_stays_frozen_is_not_waited_for(target: Target, tmp_path: Path, way: str) -> None:
+    with cluster(tmp_path, *LONG, "--host", target.url, way=way) as started:
+        started.master.wait_for_sockets(SOCKETS)
+        started.workers[0].signal(signal.SIGSTOP)
+        started.master.signal(signal.SIGTERM)
+        asked = time.monotonic()
+        done = started.wait()
+        took_s = time.monotonic() - asked
+        if way == FORKS:
+            started.all_end()
+    (lost,) = lost_reports(done.run)
+    assert [doubt.reason.split(" was lost")[0] for doubt in doubts_of(done.run)["worker-lost"]] == [lost]
+    assert took_s < 30, "Locust misses a worker after four seconds"
+    assert done.code == EXIT_INVALID, done.said
+
+
+def test_a_worker_that_leaves_is_named_though_all_of_its_figures_are_here(
+    target: Target, tmp_path: Path
+) -> None:
+    with cluster(tmp_path, *LONG, "--host", target.url, way=APART) as started:
+        started.master.wait_for_sockets(SOCKETS)
+        started.workers[0].signal(signal.SIGTERM)
+        eventually(lambda: not started.workers[0].lives, "the worker has left")
+        after(time.monotonic(), 4.0)
+        started.master.signal(signal.SIGTERM)
+        done = started.wait()
+        started.all_end()
+    assert lost_reports(done.run) == []
+    (left,) = doubts_of(done.run)["worker-left"]
+    assert " left the run " in left.reason
+    assert "worker-left" in invalid_because(done.run)
+    assert done.run.books().open_now == 0
+    assert done.code == EXIT_INVALID, done.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_without_workers_ends_at_once_and_says_so(
+    target: Target, tmp_path: Path, number: signal.Signals
+) -> None:
+    with cluster(tmp_path, *LONG, "--host", target.url) as started:
+        started.master.wait_for_sockets(SOCKETS)
+        for worker in started.workers:
+            worker.signal(number)
+        done = started.wait()
+    assert done.run.header["ended_by"] == "workers-gone"
+    assert "workers-gone" in invalid_because(done.run)
+    assert len(lost_reports(done.run)) == (2 if number == signal.SIGKILL else 0)
+    assert "The run ended early: no worker was left to go on with it." in done.out
+    assert done.code == EXIT_INVALID, done.said
+
+
+def test_reports_that_a_broken_connection_lost_are_sent_again(tmp_path: Path) -> None:
+    with running() as target, cluster(tmp_path, *LONG, "--host", target.url, way=APART, workers=0) as started:
+        with relaying(started.port) as relay:
+            started.add_worker("-f", LOCUSTFILE, port=relay.port)
+            started.add_worker("-f", LOCUSTFILE)
+            started.master.wait_for_sockets(SOCKETS)
+            relay.cut()
+            after(time.monotonic(), RESEND_AFTER_S / 2)
+            relay.join()
+            joined_at = time.time()
+            started.master.wait_for(
+                lambda books: all(
+                    (worker, "generator", "open_sockets") in books.gauges
+                    and books.gauges[worker, "generator", "open_sockets"].last_at > joined_at
+                    for worker in ("worker-0", "worker-1")
+                ),
+                "both are heard again",
+            )
+            started.master.signal(signal.SIGTERM)
+            done = started.wait()
+            started.all_end()
+        books = done.run.books()
+        assert lost_reports(done.run) == [], done.said
+        assert doubts_of(done.run).keys() <= {"few-samples", "littles-law-sockets"}, done.said
+        eventually(lambda: not target.metric("wsoak_target_open_sockets"), "the target has seen all end")
+        assert books.count("opened") == target.metric("wsoak_target_handshakes_total")
+        assert books.count("sent") == target.metric("wsoak_target_messages_received_total")
+        assert books.count("received") == target.metric("wsoak_target_messages_sent_total")
+        assert books.count("closed") == target.metric("wsoak_target_closes_total")
+
+
+def test_a_master_that_is_killed_leaves_a_readable_run_no_target_and_no_forks(tmp_path: Path) -> None:
+    with cluster(tmp_path, *LONG) as started:
+        started.master.wait_for_sockets(SOCKETS)
+        embedded = started.master.target_pid()
+        for worker in started.workers:
+            assert not pipes_of(embedded) & pipes_of(worker.process.pid)
+        started.master.signal(signal.SIGKILL)
+        done = started.wait()
+        eventually(lambda: not is_alive(embedded), "the embedded target has ended")
+        started.all_end()
+    assert done.run.cut
+    assert "ended_at" not in json.loads((done.path / "run.json").read_text())
+    books = done.run.books()
+    assert (books.open_now, books.count("opened")) == (SOCKETS, SOCKETS)
+    assert invalid_because(done.run) == {"cut"}
+    answer = analysis("diagnose", done.path)
+    assert "The run was cut" in " ".join(answer.stdout.split())
+
+
+def test_workers_whose_master_was_killed_end_their_load(target: Target, tmp_path: Path) -> None:
+    env = {"TEST_UNHEARD_TURNS": "3"}
+    users = ("EndlessUser", *LONG[1:], "--host", target.url)
+    with cluster(tmp_path, *users, locustfile=ENDS, way=APART, env=env) as started:
+        started.master.wait_for_sockets(SOCKETS)
+        started.master.signal(signal.SIGKILL)
+        started.wait()
+        started.all_end()
+        for worker in started.workers:
+            assert "The master does not answer any more: this worker ends." in worker.said
+            assert "Traceback" not in worker.said
+        eventually(lambda: not target.metric("wsoak_target_open_sockets"), "the target is left in peace")
+
+
+def pipes_of(pid: int) -> set[str]:
+    """The pipes that a process holds open, by the kernel's names."""
+    held = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            name = str(descriptor.readlink())
+        except FileNotFoundError:
+            continue
+        if name.startswith("pipe:"):
+            held.add(name)
+    assert psutil.pid_exists(pid)
+    return held

@@ -1,0 +1,115 @@
+"""Which process reads which option, who says what is wrong with it, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.distributed.cluster import APART, FORKS, LOCUSTFILE, cluster, invalid_because, lost_reports
+from tests.e2e.processes import eventually
+from tests.target.client import Target, running
+from wsoak.load.console import EXIT_USAGE
+
+SHORT: Final = ("EchoUser", "-u", "20", "-r", "20", "-t", "4s")
+
+
+def test_what_belongs_to_a_workers_host_is_read_from_its_own_command_line(tmp_path: Path) -> None:
+    with running() as target, running() as other:
+        masters = ("--watch", str(target.pid), "--source-ips", "127.0.0.2")
+        with cluster(tmp_path, *SHORT, *masters, "--host", target.url, way=APART, workers=0) as started:
+            started.add_worker("-f", LOCUSTFILE)
+            watch = ("--watch", f"{other.url}/metrics", "--source-ips", "127.0.0.3")
+            started.add_worker("-f", LOCUSTFILE, *watch)
+            done = started.wait()
+            started.all_end()
+        # by the peers that the target saw, through the sockets' own ends
+        books = done.run.books()
+        assert books.count("opened") == 20 == target.metric("wsoak_target_handshakes_total")
+    watchers = {worker for worker, source, _ in books.gauges if source == "target"}
+    assert "master" in watchers
+    assert len(watchers) == 2
+    rss = {
+        worker: summary.last
+        for (worker, source, name), summary in books.gauges.items()
+        if (source, name) == ("target", "rss_bytes")
+    }
+    assert len(set(rss.values())) == 2
+    assert done.run.header["options"]["source_ips"] == ["127.0.0.2"]
+    assert invalid_because(done.run) == set()
+
+
+def test_forks_leave_the_watching_to_their_master(tmp_path: Path) -> None:
+    with (
+        running() as target,
+        cluster(tmp_path, *SHORT, "--watch", str(target.pid), "--host", target.url) as started,
+    ):
+        done = started.wait()
+    watchers = {worker for worker, source, _ in done.run.books().gauges if source == "target"}
+    assert watchers == {"master"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        pytest.param(("--message-rate", "-1"), "--message-rate", id="an option"),
+        pytest.param(("--host", "ftp://127.0.0.1"), "ftp", id="the host"),
+        pytest.param(("--shape", "soak:"), "--shape", id="the shape"),
+    ],
+)
+def test_a_mistake_is_told_once_by_the_master_and_no_fork_is_left(
+    tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    with cluster(tmp_path, *SHORT, *arguments) as started:
+        done = started.wait()
+        started.all_end()
+    assert done.code == EXIT_USAGE, done.said
+    told = [line for line in done.err.splitlines() if sentence in line]
+    assert len(told) == 1, done.said
+    assert not done.path.exists()
+    assert "Traceback" not in done.said
+
+
+def test_a_worker_whose_own_option_is_wrong_ends_and_the_master_waits_for_another(
+    target: Target, tmp_path: Path
+) -> None:
+    with cluster(tmp_path, *SHORT, "--host", target.url, way=APART, workers=0) as started:
+        wrong = started.add_worker("-f", LOCUSTFILE, "--watch", "nothing")
+        eventually(lambda: not wrong.lives, "the worker has ended")
+        assert "--watch: nothing is neither a process id nor the http URL of a metrics page." in wrong.said
+        assert "Traceback" not in wrong.said
+        started.add_worker("-f", LOCUSTFILE)
+        started.add_worker("-f", LOCUSTFILE)
+        done = started.wait()
+        started.all_end()
+    assert lost_reports(done.run) == []
+    assert invalid_because(done.run) == set()
+    assert done.run.header["expected_workers"] == 2
+
+
+@pytest.mark.parametrize("way", [FORKS, APART])
+def test_a_file_that_only_the_workers_read_ends_the_run_as_a_mistake(
+    target: Target, tmp_path: Path, way: str
+) -> None:
+    accounts = tmp_path / "accounts.csv"
+    accounts.write_text("phone,password\n13900000002\n")
+    users = ("DialogueUser", "-u", "4", "-r", "4", "-t", "10m", "--accounts", str(accounts))
+    began = time.monotonic()
+    with cluster(tmp_path, *users, "--host", target.url, way=way) as started:
+        done = started.wait()
+        started.all_end()
+    assert done.code == EXIT_USAGE, done.said
+    assert time.monotonic() - began < 60
+    assert "has 1 fields, and its header 2. The run is stopped." in done.err
+    assert "Traceback" not in done.said + "".join(worker.said for worker in started.workers)
+    assert json.loads((done.path / "run.json").read_text())["ended_by"] == "given-up"
+
+
+def test_workers_elsewhere_cannot_reach_an_embedded_target(tmp_path: Path) -> None:
+    with cluster(tmp_path, *SHORT, way=APART, workers=0) as started:
+        done = started.wait()
+    assert done.code == EXIT_USAGE, done.said
+    assert "Give a --host" in done.err
