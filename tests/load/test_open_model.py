@@ -72,3 +72,13 @@ def test_after_the_stop_nobody_arrives() -> None:
     recorder.take()
     gevent.sleep(0.05)
     assert counted(recorder)["arrived"] == 0
+
+
+def test_users_that_wait_are_let_go_when_the_run_is_being_stopped() -> None:
+    going = [True]
+    arrivals = Arrivals(Recorder("w"), 0.01, 60.0, "seed", lambda: going[0])
+    user = gevent.spawn(arrivals.take)
+    gevent.sleep(0)
+    going[0] = False
+    assert user.get(timeout=30) is False
+    arrivals.stop()

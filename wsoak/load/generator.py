@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 from locust.env import Environment
 from locust.exception import StopTest
+from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING
 
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.recorder import Recorder
@@ -95,7 +96,11 @@ class Generator:
         self._users_made = 0
         self.arrivals = (
             Arrivals(
-                self.recorder, options.arrival_rate / shares, options.arrival_patience, f"{run_id}/{worker}"
+                self.recorder,
+                options.arrival_rate / shares,
+                options.arrival_patience,
+                f"{run_id}/{worker}",
+                self._is_going,
             )
             if options.arrival_rate
             else None
@@ -144,6 +149,10 @@ class Generator:
     def _stop_run(self, sentence: str) -> None:
         log.error("%s The run is stopped.", sentence)
         stop_run(self.environment)
+
+    def _is_going(self) -> bool:
+        runner = self.environment.runner
+        return runner is None or runner.state not in (STATE_CLEANUP, STATE_STOPPING, STATE_STOPPED)
 
     def _users_to_come(self) -> int:
         # a shape's first step says nothing of its last

@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import gevent
@@ -29,6 +30,10 @@ NAME: Final = ARRIVALS
 """The name under which they are in the timeline."""
 
 
+LOOK_EVERY_S: Final = 0.5
+"""How often a long wait for the next arrival looks whether the run is being stopped."""
+
+
 class Arrivals:
     """The arrivals of one process, and those that wait.
 
@@ -36,9 +41,19 @@ class Arrivals:
         rate_per_s: this process's share of the rate.
         patience_s: how long one waits for a free user before it counts as unserved.
         seed: the same seed gives the same arrivals.
+        going: whether users still take any; nobody arrives at a run that is being stopped.
     """
 
-    def __init__(self, recorder: Recorder, rate_per_s: float, patience_s: float, seed: str) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        rate_per_s: float,
+        patience_s: float,
+        seed: str,
+        going: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._going = going
+        self._over = False
         self._series = recorder.series(NAME)
         self._recorder = recorder
         self._rate_per_s = rate_per_s
@@ -53,15 +68,16 @@ class Arrivals:
         """How many wait for a free user."""
         return len(self._waiting)
 
-    def take(self) -> None:
-        """Block the calling user until an arrival is there for it."""
-        while True:
+    def take(self) -> bool:
+        """Block the calling user until an arrival is there for it; ``False`` when nobody arrives any more."""
+        while not self._over:
             self._forget_unserved(time.perf_counter_ns())
             if self._waiting:
                 self._serve(self._waiting.popleft())
-                return
+                return True
             self._arrived.clear()
             self._arrived.wait()
+        return False
 
     def stop(self) -> None:
         """Nobody arrives any more."""
@@ -84,8 +100,13 @@ class Arrivals:
         while True:
             next_ns += s_to_ns(self._random.expovariate(self._rate_per_s))
             ahead_ns = next_ns - time.perf_counter_ns()
-            if ahead_ns > 0:
-                gevent.sleep(ahead_ns / NS_PER_S)
+            while ahead_ns > 0 and self._going():
+                gevent.sleep(min(ahead_ns / NS_PER_S, LOOK_EVERY_S))
+                ahead_ns = next_ns - time.perf_counter_ns()
+            if not self._going():
+                self._over = True
+                self._arrived.set()
+                return
             now_ns = time.perf_counter_ns()
             self._recorder.tick(now_ns)
             self._series.arrived += 1

@@ -378,7 +378,8 @@ def _no_wait() -> float:
 def _when_one_arrives(task: Any, user: WebSocketUser) -> None:
     """Run a task, a function or a nested set of them, for the next arrival of the open model."""
     assert user.generator.arrivals is not None
-    user.generator.arrivals.take()
+    if not user.generator.arrivals.take():
+        raise StopUser
     begun = task(user)
     if isinstance(task, type):
         begun.run()
