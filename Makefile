@@ -25,7 +25,8 @@ $(VENV)/installed-tests: $(VENV)/installed
 	touch $@
 
 demo: $(VENV)/installed ## Load every system of the embedded target for a minute, and draw the report
-	$(BIN)/locust $(DEMO_USERS) --headless --users 100 --spawn-rate 20 --run-time $(DEMO_TIME) --only-summary \
+	$(BIN)/locust $(DEMO_USERS) --headless --users 200 --spawn-rate 40 --run-time $(DEMO_TIME) \
+		--message-rate 2 --only-summary \
 		--run-dir $(DEMO_RUN)
 	$(BIN)/python -m analysis report $(DEMO_RUN)
 

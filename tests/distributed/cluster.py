@@ -6,6 +6,7 @@ an empty folder, as on another host.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 import psutil
 
-from tests.e2e.processes import LOCUST, PATIENCE_S, ROOT, Load, Outcome, environment, eventually
+from tests.e2e.processes import LOCUST, PATIENCE_S, ROOT, Load, Outcome, environment, eventually, is_alive
 from wsoak.judge.validity import Doubt, doubts
 from wsoak.ledger.rundir import RunReader
 
@@ -111,9 +112,24 @@ class Cluster:
         """Wait until no worker lives."""
         eventually(lambda: not any(worker.lives for worker in self.workers), "all workers have ended")
 
+    def group_ends(self) -> None:
+        """Wait until nothing is left of the master and its forks."""
+
+        def members() -> list[int]:
+            return [pid for pid in psutil.pids() if _group_of(pid) == self.master.pid and is_alive(pid)]
+
+        eventually(lambda: not members(), "nobody of the group lives")
+
     def wait(self) -> Outcome:
         """Wait for the master's end."""
         return self.master.wait()
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
 
 
 @contextmanager
@@ -147,6 +163,7 @@ def cluster(
     way: str = FORKS,
     workers: int = 2,
     headless: bool = True,
+    forks_are_known: bool = True,
     locustfile: str = LOCUSTFILE,
     worker_arguments: tuple[str, ...] = (),
     env: Mapping[str, str] = NOTHING,
@@ -157,6 +174,7 @@ def cluster(
         way: ``forks`` or ``apart``.
         arguments: the master's, and so its forks'.
         worker_arguments: those of workers that are apart.
+        forks_are_known: whether to wait until the forks are there; a master that refuses may end before.
         workers: how many; for 0, the master waits for two that the test starts.
     """
     port = free_port()
@@ -180,9 +198,9 @@ def cluster(
             )
         made = Cluster(Load(path, process, out, err), port, folder, stack)
         try:
-            if way == FORKS:
+            if way == FORKS and forks_are_known:
                 made.find_forks()
-            else:
+            if way == APART:
                 for _ in range(workers):
                     made.add_worker("-f", locustfile, *worker_arguments, env=env)
             yield made

@@ -15,7 +15,6 @@ import pytest
 from tests.distributed.cluster import (
     APART,
     FORKS,
-    WAYS,
     Cluster,
     cluster,
     invalid_because,
@@ -87,10 +86,9 @@ def test_a_signal_ends_all_in_order(
     assert done.code == 0, done.said
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_shape_ends_all_in_order(target: Target, tmp_path: Path, way: str) -> None:
+def test_a_shape_ends_all_in_order(target: Target, tmp_path: Path) -> None:
     shape = ("--shape", f"ramp:to={SOCKETS},over=2s,hold=1s")
-    with cluster(tmp_path, *BOTH, *shape, "--host", target.url, way=way) as started:
+    with cluster(tmp_path, *BOTH, *shape, "--host", target.url, way=APART) as started:
         done = started.wait()
         nothing_is_lost(done, started)
     assert done.run.header["ended_by"] == "shape"
@@ -117,20 +115,17 @@ def test_an_end_in_the_middle_of_the_ramp_asks_for_no_more_users(target: Target,
     assert done.code == 0, done.said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_users_that_stop_slowly_are_waited_for_and_stopped_once(
-    target: Target, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_users_that_stop_slowly_are_waited_for_and_stopped_once(target: Target, tmp_path: Path) -> None:
     users = ("SlowUser", "-u", str(SOCKETS), "-r", str(SOCKETS), "-t", "10m", "--host", target.url)
     with cluster(tmp_path, *users, locustfile=ENDS) as started:
         started.master.wait_for_sockets(SOCKETS)
-        started.master.signal(number)
+        started.master.signal(signal.SIGTERM)
         started.master.wait_for(
             lambda books: books.count("check_failed", "good-bye") > 0, "users say good-bye"
         )
         # what is under way must not be stopped again
         for worker in started.workers:
-            worker.signal(number)
+            worker.signal(signal.SIGTERM)
         done = started.wait()
         nothing_is_lost(done, started)
     books = done.run.books()

@@ -9,12 +9,12 @@ from typing import Final
 
 import pytest
 
-from tests.distributed.cluster import APART, FORKS, LOCUSTFILE, cluster, invalid_because, lost_reports
+from tests.distributed.cluster import APART, LOCUSTFILE, cluster, invalid_because, lost_reports
 from tests.e2e.processes import eventually
 from tests.target.client import Target, running
 from wsoak.load.console import EXIT_USAGE
 
-SHORT: Final = ("EchoUser", "-u", "20", "-r", "20", "-t", "4s")
+SHORT: Final = ("EchoUser", "-u", "20", "-r", "20", "-t", "3s")
 
 
 def test_what_belongs_to_a_workers_host_is_read_from_its_own_command_line(tmp_path: Path) -> None:
@@ -42,16 +42,6 @@ def test_what_belongs_to_a_workers_host_is_read_from_its_own_command_line(tmp_pa
     assert invalid_because(done.run) == set()
 
 
-def test_forks_leave_the_watching_to_their_master(tmp_path: Path) -> None:
-    with (
-        running() as target,
-        cluster(tmp_path, *SHORT, "--watch", str(target.pid), "--host", target.url) as started,
-    ):
-        done = started.wait()
-    watchers = {worker for worker, source, _ in done.run.books().gauges if source == "target"}
-    assert watchers == {"master"}
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -63,9 +53,9 @@ def test_forks_leave_the_watching_to_their_master(tmp_path: Path) -> None:
 def test_a_mistake_is_told_once_by_the_master_and_no_fork_is_left(
     tmp_path: Path, arguments: tuple[str, ...], sentence: str
 ) -> None:
-    with cluster(tmp_path, *SHORT, *arguments) as started:
+    with cluster(tmp_path, *SHORT, *arguments, forks_are_known=False) as started:
         done = started.wait()
-        started.all_end()
+        started.group_ends()
     assert done.code == EXIT_USAGE, done.said
     told = [line for line in done.err.splitlines() if sentence in line]
     assert len(told) == 1, done.said
@@ -81,6 +71,9 @@ def test_a_worker_whose_own_option_is_wrong_ends_and_the_master_waits_for_anothe
         eventually(lambda: not wrong.lives, "the worker has ended")
         assert "--watch: nothing is neither a process id nor the http URL of a metrics page." in wrong.said
         assert "Traceback" not in wrong.said
+        eventually(
+            lambda: "A worker has left: --watch: nothing" in started.master.so_far().err, "the master knows"
+        )
         started.add_worker("-f", LOCUSTFILE)
         started.add_worker("-f", LOCUSTFILE)
         done = started.wait()
@@ -90,15 +83,12 @@ def test_a_worker_whose_own_option_is_wrong_ends_and_the_master_waits_for_anothe
     assert done.run.header["expected_workers"] == 2
 
 
-@pytest.mark.parametrize("way", [FORKS, APART])
-def test_a_file_that_only_the_workers_read_ends_the_run_as_a_mistake(
-    target: Target, tmp_path: Path, way: str
-) -> None:
+def test_a_file_that_only_the_workers_read_ends_the_run_as_a_mistake(target: Target, tmp_path: Path) -> None:
     accounts = tmp_path / "accounts.csv"
     accounts.write_text("phone,password\n13900000002\n")
     users = ("DialogueUser", "-u", "4", "-r", "4", "-t", "10m", "--accounts", str(accounts))
     began = time.monotonic()
-    with cluster(tmp_path, *users, "--host", target.url, way=way) as started:
+    with cluster(tmp_path, *users, "--host", target.url, way=APART) as started:
         done = started.wait()
         started.all_end()
     assert done.code == EXIT_USAGE, done.said

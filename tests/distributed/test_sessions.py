@@ -6,14 +6,13 @@ import json
 import signal
 import urllib.parse
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-
 from tests.distributed.cluster import (
+    APART,
     UNHURRIED,
-    WAYS,
     Cluster,
     cluster,
     free_port,
@@ -62,10 +61,10 @@ class Ui:
         """End it, and wait until it is over."""
         assert self._ask("/stop", {})["success"]
 
-    def requests(self, method: str) -> int:
-        """Locust's count of one method's events."""
-        rows = self._ask("/stats/requests")["stats"]
-        return sum(int(row["num_requests"]) for row in rows if row["method"] == method)
+    def shows(self, counts: list[int]) -> bool:
+        """Whether Locust's tables have so many openings, requests and closes."""
+        rows = {row["method"]: int(row["num_requests"]) for row in self._ask("/stats/requests")["stats"]}
+        return [rows.get(method, 0) for method in ("WSOPEN", "WSREQ", "WSCLOSE")] == counts
 
 
 def run_of(started: Cluster, number: int) -> RunReader:
@@ -82,34 +81,34 @@ def in_use(started: Cluster, number: int) -> bool:
     return books.open_now == SOCKETS and books.count("replies") >= SOCKETS
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_two_runs_of_one_session_have_books_of_their_own(tmp_path: Path, way: str) -> None:
+def test_two_runs_of_one_session_have_books_of_their_own(tmp_path: Path) -> None:
     web = free_port()
     shown = ("EchoUser", "--web-host", "127.0.0.1", "--web-port", str(web))
     with (
         running() as target,
-        cluster(tmp_path, *shown, "--host", target.url, way=way, headless=False) as started,
+        cluster(tmp_path, *shown, "--host", target.url, way=APART, headless=False) as started,
     ):
         ui = Ui(web)
         eventually(lambda: ui.workers == 2, "both workers are there")
         counted = dict.fromkeys(COUNTERS, 0.0)
         for number in range(2):
             ui.start()
-            eventually(lambda number=number: in_use(started, number), "all sockets are in use")
+            eventually(partial(in_use, started, number), "all sockets are in use")
             ui.stop()
             run = run_of(started, number)
-            eventually(lambda run=run: run.ended, "the run is judged")
+            eventually(partial(getattr, run, "ended"), "the run is judged")
             eventually(lambda: not target.metric("wsoak_target_open_sockets"), "the target saw all end")
-            before, counted = (
-                counted,
-                {name: target.metric(f"wsoak_target_{of}") for name, of in COUNTERS.items()},
-            )
+            before = counted
+            counted = {name: target.metric(f"wsoak_target_{of}") for name, of in COUNTERS.items()}
             books = run.books()
             assert {name: books.count(name) for name in COUNTERS} == {
                 name: counted[name] - before[name] for name in COUNTERS
             }
-            assert ui.requests("WSOPEN") == books.count("opened") == SOCKETS
-            assert ui.requests("WSREQ") == books.count("requests")
+            assert books.count("opened") == SOCKETS
+            replied = sum(books.count(counter) for counter in ("replies", "reply_timeouts", "reply_lost"))
+            in_books = [SOCKETS, replied, books.count("closed")]
+            # it shows the same figures for two seconds
+            eventually(partial(ui.shows, in_books), "the tables say the same")
             assert run.header["ended_by"] == "stopped"
             assert lost_reports(run) == []
             assert invalid_because(run) == set()

@@ -52,7 +52,9 @@ def run(
         listening(echo) as listener,
         session(TalkingUser, host=url_of(listener), run_dir=tmp_path / "r", arguments=arguments) as made,
     ):
-        made.environment.events.request.add_listener(lambda **event: heard.append(event))
+        made.environment.events.request.add_listener(  # type: ignore[no-untyped-call]
+            lambda **event: heard.append(event)
+        )
         made.start(1)
         until(lambda: TalkingUser.said)
         made.stop()

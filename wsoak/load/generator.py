@@ -9,7 +9,6 @@ from typing import Any
 
 import gevent
 from locust.env import Environment
-from locust.exception import StopTest
 from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING
 
 from wsoak.ledger.delta import Delta
@@ -198,12 +197,12 @@ def generator_of(environment: Any) -> Generator:
 
     Raises:
         RuntimeError: when none is: wsoak's hooks are not registered with this environment's events.
-        locust.exception.StopTest: when this process cannot take part in it, as ``wsoak_refusal`` says.
+        gevent.GreenletExit: when this worker cannot take part in it, and has told the master so.
     """
     generator = getattr(environment, "wsoak_generator", None)
-    refusal = getattr(environment, "wsoak_refusal", None)
-    if refusal is not None:
-        raise StopTest(refusal)
+    if getattr(environment, "wsoak_refused", False):
+        # ends the greenlet that makes users, in silence: the master stops the run
+        raise gevent.GreenletExit
     if not isinstance(generator, Generator):
         raise RuntimeError(
             "No wsoak run is under way: start the test through Locust, or register wsoak.load.hooks first."

@@ -42,7 +42,7 @@ from wsoak.load.generator import stop_run
 from wsoak.load.keeper import Keeper
 from wsoak.load.options import LOCAL_OPTIONS, BadOptions, Options, add_options
 from wsoak.load.producer import Producer
-from wsoak.load.relay import ACK, DRAIN, DROP, GIVE_UP, REPORT
+from wsoak.load.relay import ACK, DRAIN, DROP, GIVE_UP, LEAVE, REPORT
 from wsoak.load.shape_follower import ShapeFollower, begin_shape, offer_shape, shape_ended
 from wsoak.load.shape_option import parse_shape
 from wsoak.load.shares import Shares
@@ -78,6 +78,8 @@ class Hooks:
         """The one before, whose last report may not be acknowledged yet."""
         self._ticket: Ticket | None = None
         self._shares = Shares(1)
+        self._refusing: set[str] = set()
+        """The workers that cannot take part in the run."""
         self._spawner: Any = None
         """The greenlet in which Locust's master asks for the run's first users, as long as it does."""
         self._forks = False
@@ -139,8 +141,8 @@ class Hooks:
             return
         found = _mistakes(environment.parsed_options, None)
         if found:
-            # the master knows us already, and would wait for us
-            runner.send_message("quit")
+            # the master counts on us already; after Locust's "quit" of its only worker it would be deaf
+            runner.send_message(LEAVE, {"sentences": found})
             refuse(found)
 
     def _refuse(self, sentences: list[str]) -> NoReturn:
@@ -153,7 +155,8 @@ class Hooks:
         self._failed = self._given_up = self._deserted = self._stopping = False
         self._judgement = None
         self._spawner = gevent.getcurrent()
-        environment.wsoak_refusal = None  # type: ignore[attr-defined]
+        self._refusing = set()
+        environment.wsoak_refused = False  # type: ignore[attr-defined]
         try:
             if isinstance(environment.runner, WorkerRunner):
                 self._begin_worker(environment, environment.runner)
@@ -288,8 +291,19 @@ class Hooks:
     def on_give_up(self, environment: Environment, msg: Message, **_: Any) -> None:
         """A worker sees no point in going on, and says why."""
         # what is wrong with a worker's options or files is a mistake in the use
-        self._failed |= bool(msg.data["usage"]) and self._keeper is not None
+        if msg.data["usage"] and self._keeper is not None:
+            self._failed = True
+            self._refusing.add(msg.data["worker"])
         self._stop_because(environment, msg.data["sentence"])
+
+    def on_leave(self, environment: Environment, msg: Message, **_: Any) -> None:
+        """A worker cannot be used at all."""
+        for sentence in msg.data["sentences"]:
+            log.error("A worker has left: %s", sentence)
+        runner = environment.runner
+        if self._keeper is None and isinstance(runner, MasterRunner) and msg.node_id in runner.clients:
+            # so that no run begins with it
+            del runner.clients[msg.node_id]
 
     def _stop_because(self, environment: Environment, sentence: str) -> None:
         if self._keeper is not None and not self._given_up:
@@ -317,6 +331,7 @@ class Hooks:
         if not isinstance(runner, WorkerRunner):
             runner.register_message(REPORT, self.on_report)
             runner.register_message(GIVE_UP, self.on_give_up)
+            runner.register_message(LEAVE, self.on_leave)
         if not isinstance(runner, MasterRunner):
             runner.register_message(ACK, self.on_ack)
             runner.register_message(DRAIN, self.on_drain, concurrent=True)
@@ -341,7 +356,7 @@ class Hooks:
             options,
             _host_of(environment) or "",
             workers=workers,
-            alive=(lambda: _alive(master)) if master is not None else list,
+            alive=(lambda: self._reporting(master)) if master is not None else list,
             send_all=master.send_message if master is not None else None,
             watched=watched if master is not None else [],
             show=show_line if environment.web_ui is None else None,
@@ -361,6 +376,9 @@ class Hooks:
         self._keeper, self._ticket = keeper, ticket
         begin_shape(environment, keeper.mark, lambda: runner.send_message(DROP, {}))
 
+    def _reporting(self, master: MasterRunner) -> list[str]:
+        return [name for name in _alive(master) if name not in self._refusing]
+
     def _begin_worker(self, environment: Environment, runner: WorkerRunner) -> None:
         """Begin this worker's part of a run."""
         parsed = environment.parsed_options
@@ -375,7 +393,7 @@ class Hooks:
         watched = [options.watch] if options.watch and ticket.pid != self._parent else []
 
         def give_up(sentence: str) -> None:
-            runner.send_message(GIVE_UP, {"sentence": f"{name}: {sentence}", "usage": False})
+            runner.send_message(GIVE_UP, {"worker": name, "sentence": f"{name}: {sentence}", "usage": False})
 
         if self._finishing is not None:
             self._finishing.abandon()
@@ -434,10 +452,11 @@ class Hooks:
         self._failed = True
         runner = environment.runner
         if isinstance(runner, WorkerRunner):
-            sentence = f"{worker_name(runner.worker_index)}: {' '.join(sentences)}"
-            # an exception here would end the greenlet that hears what the master says: its users raise it
-            environment.wsoak_refusal = sentence  # type: ignore[attr-defined]
-            runner.send_message(GIVE_UP, {"sentence": sentence, "usage": True})
+            name = worker_name(runner.worker_index)
+            sentence = f"{name}: {' '.join(sentences)}"
+            # an exception here would end the greenlet that hears what the master says
+            environment.wsoak_refused = True  # type: ignore[attr-defined]
+            runner.send_message(GIVE_UP, {"worker": name, "sentence": sentence, "usage": True})
             return
         for sentence in sentences:
             log.error("%s", sentence)

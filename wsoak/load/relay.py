@@ -22,6 +22,7 @@ ACK: Final = "wsoak_ack"
 DRAIN: Final = "wsoak_drain"
 DROP: Final = "wsoak_drop"
 GIVE_UP: Final = "wsoak_give_up"
+LEAVE: Final = "wsoak_leave"
 
 RESEND_AFTER_S: Final = 5.0
 UNACKNOWLEDGED_MAX: Final = 300
