@@ -107,8 +107,9 @@ def test_a_shape_that_is_interrupted_ends_all_in_order(target: Target, tmp_path:
 
 
 def test_an_end_in_the_middle_of_the_ramp_asks_for_no_more_users(target: Target, tmp_path: Path) -> None:
-    ramp = ("-u", "400", "-r", "40", "-t", "3s")
-    with cluster(tmp_path, "EchoUser", *ramp, "--host", target.url, way=APART) as started:
+    # while the first of them take their time to stop, Locust would go on to ask for more
+    ramp = ("SlowUser", "-u", "400", "-r", "40", "-t", "3s")
+    with cluster(tmp_path, *ramp, "--host", target.url, way=APART, locustfile=ENDS) as started:
         done = started.wait()
         nothing_is_lost(done, started)
     assert SOCKETS < done.run.books().count("opened") < 400

@@ -181,6 +181,8 @@ def test_a_master_that_is_killed_leaves_a_readable_run_no_target_and_no_forks(tm
         done = started.wait()
         eventually(lambda: not is_alive(embedded), "the embedded target has ended")
         started.all_end()
+    why = "The process that forked this worker has ended: this worker ends."
+    assert started.master.so_far().err.count(why) == 2
     assert done.run.cut
     assert "ended_at" not in json.loads((done.path / "run.json").read_text())
     books = done.run.books()

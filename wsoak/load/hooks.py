@@ -234,7 +234,6 @@ class Hooks:
             runner.stop()
         # where Locust holds the run for stopped, it can still be one that nobody has judged
         self.on_test_stop(environment)
-        self._finished.wait()
 
     def on_quitting(self, environment: Environment, **_: Any) -> None:
         """Set the exit code; the run is over, or about to be."""
@@ -319,13 +318,13 @@ class Hooks:
     def _end_with_parent(self, environment: Environment) -> None:
         while os.getppid() == self._parent:
             gevent.sleep(PARENT_INTERVAL_S)
-        self._end_alone(environment)
+        self._end_alone(environment, "The process that forked this worker has ended")
 
-    def _end_alone(self, environment: Environment) -> None:
+    def _end_alone(self, environment: Environment, why: str) -> None:
         """Our master is gone: nobody would end the load that we make."""
         if not self._stopping and environment.runner is not None:
             self._stopping = True
-            log.error("The master does not answer any more: this worker ends.")
+            log.error("%s: this worker ends.", why)
             environment.process_exit_code = EXIT_INVALID
             gevent.spawn(environment.runner.quit)
 
@@ -412,7 +411,7 @@ class Hooks:
             packed=True,
             watched=watched,
             give_up=give_up,
-            alone=lambda: self._end_alone(environment),
+            alone=lambda: self._end_alone(environment, "The master does not answer any more"),
         )
         self._produce(environment, producer)
 

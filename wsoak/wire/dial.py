@@ -50,6 +50,7 @@ _CONNECT_OUTCOMES: Final = {
 }
 
 
+_UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY})
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
@@ -297,8 +298,14 @@ class Dialer:
             sock.bind((next(self._sources), 0))
         number = sock.connect_ex(target)
         if number == errno.EINPROGRESS:
-            wait(sock.fileno(), WRITE)
-            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            # asked again, the kernel says how far it is: on the loopback it is done by now, and a turn of the
+            # hub would be most of the phase
+            number = sock.connect_ex(target)
+            if number in _UNDER_WAY:
+                wait(sock.fileno(), WRITE)
+                number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number == errno.EISCONN:
+            number = 0
         if not number and sock.getsockname() == target:
             # nothing listens, and the kernel chose the very port that we asked for: TCP then connects the
             # socket with itself, and the server could not even start while we hold its port
