@@ -113,6 +113,9 @@ def test_an_end_in_the_middle_of_the_ramp_asks_for_no_more_users(target: Target,
         done = started.wait()
         nothing_is_lost(done, started)
     assert SOCKETS < done.run.books().count("opened") < 400
+    last_s = max(record.started_at for record in done.run.connections()) - done.run.header["started_at"]
+    # the stop alone takes two seconds
+    assert last_s < done.run.header["ended_at"] - done.run.header["started_at"] - 2.0
     assert done.code == 0, done.said
 
 

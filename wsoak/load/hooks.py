@@ -33,7 +33,7 @@ from locust.env import Environment
 from locust.event import Events
 from locust.exception import StopTest
 from locust.rpc import Message
-from locust.runners import STATE_INIT, STATE_MISSING, MasterRunner, WorkerRunner
+from locust.runners import STATE_INIT, STATE_MISSING, LocalRunner, MasterRunner, WorkerRunner
 
 from wsoak.judge.validity import WORKERS_GONE
 from wsoak.ledger.rundir import UnwritableRun
@@ -96,6 +96,7 @@ class Hooks:
         self._deserted = False
         self._stopping = False
         self._ending = False
+        self._prepared = Event()
         self._finished = Event()
         self._finished.set()
 
@@ -116,6 +117,7 @@ class Hooks:
         else:
             self._prepare(environment)
         self._put_interrupts_back = interrupt_between_turns(self._on_interrupt)
+        self._prepared.set()
 
     def _prepare(self, environment: Environment) -> None:
         """What the master or only process does at ``init``."""
@@ -157,6 +159,9 @@ class Hooks:
 
     def on_test_start(self, environment: Environment, **_: Any) -> None:
         """Begin a run."""
+        if not isinstance(environment.runner, (LocalRunner, MasterRunner)):
+            # a worker that comes during a run is told to begin while Locust still makes its runner
+            self._prepared.wait()
         self._failed = self._given_up = self._deserted = self._stopping = False
         self._judgement = None
         self._spawner = gevent.getcurrent()
