@@ -1,17 +1,32 @@
 """The Locust side: importing it makes any locustfile a wsoak one.
 
 - ``user``            ``WebSocketUser``, what scenarios are made of
-- ``options``         our options on the command line and in the web form
+- ``api``             what a server's HTTP side answered
+- ``options``         our options on the command line
+- ``web_form``        the same in the web form, refused in our own words
 - ``accounts``        who the users log in as
 - ``tokens``          JSON Web Tokens, minted and renewed
 - ``backoff``         how long to wait before a reconnect
+- ``open_model``      sessions that arrive at their own rate
+- ``shapes``          load shapes as pure curves
+- ``shape_option``    ``--shape``, parsed and checked
+- ``arrivals``        a curve of users from a CSV file
+- ``course``          a shape's way through a run, tick by tick
+- ``shape_follower``  a shape as Locust's own
 - ``generator``       what makes the load in one process
 - ``gauges``          the generator looks at itself, and at the server
+- ``request_events``  Locust's event for each event of a socket
+- ``producer``        a generator, and its reports
+- ``relay``           reports, each taken exactly once
+- ``ticket``          what every process must know of a run
+- ``shares``          which part of the whole each worker takes
+- ``keeper``          keeps one run's books, and judges it
 - ``collector``       books, run directory and judgement
-- ``run``             generator and collector joined, from start to stop
 - ``header``          what ``run.json`` says of a run
 - ``stats_feed``      the ledger in Locust's own tables
 - ``live``            the live line
+- ``console``         what is printed beside Locust's tables
+- ``stopping``        one stop at a time
 - ``target_process``  the embedded target as a child
 - ``hooks``           the one place that listens to Locust's events
 """

@@ -332,6 +332,8 @@ class WebSocketUser(User):
             kind: ``counter`` adds ``value`` up; ``gauge`` keeps it as a reading; ``trend`` takes it as a
                 duration in seconds, of which there will be percentiles.
         """
+        # a number of numpy's would not reach the master: msgpack takes plain ones
+        value = float(value)
         recorder = self.generator.recorder
         if kind == "gauge":
             recorder.gauge("scenario", name, value)
