@@ -33,5 +33,8 @@ def test_every_message_and_close_is_one_that_the_server_saw(
     assert sum(record.messages_received for record in records) == seen["sent"] > 50
     books = done.run.books()
     assert (books.count("sent"), books.count("received")) == (seen["received"], seen["sent"])
-    assert books.count("replies") + books.count("reply_lost") == books.count("requests") == seen["received"]
+    assert (books.count("requests"), books.count("replies")) == (seen["received"], seen["sent"])
+    # a user has one request in flight, and the end of the run may cut that one off: nobody's failure
+    assert 0 <= seen["received"] - seen["sent"] <= len(records)
+    assert books.count("reply_lost") == books.count("reply_timeouts") == 0
     assert done.code == 0, done.said

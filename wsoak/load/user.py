@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Literal, NoReturn, cast
+from typing import Any, ClassVar, Final, Literal, NoReturn, cast
 
 import gevent
 from gevent.event import Event
@@ -33,6 +33,7 @@ from wsoak.ledger.units import s_to_ns
 from wsoak.load.accounts import Account, BadAccounts
 from wsoak.load.api import UNREADABLE, Answer, answer_of, unreadable
 from wsoak.load.backoff import delay_s
+from wsoak.load.door import Door
 from wsoak.load.generator import Generator, generator_of
 from wsoak.load.options import Options
 from wsoak.load.request_events import RequestEvents
@@ -354,6 +355,34 @@ class WebSocketUser(User):
             text: evidence in a few words.
         """
         self.generator.recorder.observe(finding, name, count, of, text)
+
+    # ------------------------------------------------------------------------- what a scenario says of itself
+
+    health_path: ClassVar[str | None] = None
+    """Answers 2xx where the server is well, with its ``time`` if it gives one; ``None``: no such path."""
+
+    def rehearse(self) -> None:
+        """Do once what the load will do many times: log in, open one socket, exchange one message, clean up.
+
+        The preflight calls it, on a user of its own, and judges what the ledger then says, as it would judge
+        a run. Nothing is rehearsed unless a scenario overrides this.
+        """
+
+    def doors(self) -> Sequence[Door]:
+        """The ways in that this server must keep shut: what ``--checks security`` tries.
+
+        Called on a user of the preflight's own; it may log in and create what it needs, and ``on_stop`` is
+        called afterwards.
+        """
+        return ()
+
+    def clear(self, run_id: str) -> int:
+        """Remove everything that a run with this id left on the server; how many things there were.
+
+        ``python -m wsoak clean`` calls it, on a user of its own.
+        """
+        del run_id
+        return 0
 
     # ------------------------------------------------------------------------------------ Locust's own
 

@@ -1,0 +1,26 @@
+"""Door: a way in that a server must keep shut, as the security probes try it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One opening with credentials that are no good; whoever gets in has found a hole.
+
+    Attributes:
+        finding: the id of the finding if it opens, such as ``forged-token-accepted``.
+        name: the socket's name, as in ``connect``.
+        path: with query, as in ``connect``.
+        headers: as in ``connect``.
+        knock: a JSON message to send after the 101, such as a hello, where the server waits for one.
+    """
+
+    finding: str
+    name: str
+    path: str
+    headers: Sequence[tuple[str, str]] = ()
+    knock: Mapping[str, Any] | None = None
