@@ -5,12 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(shell date -u +%Y%m%d-%H%M%S)
 
-DEMO_USERS ?= EchoUser DialogueUser
+DEMO_USERS ?= EchoUser DialogueUser CallUser VoiceUser RoadmapUser TasksUser
 DEMO_RUN ?= results/demo-$(STAMP)
 DEMO_TIME ?= 60s
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ui bench check clean
+.PHONY: help demo test test-e2e test-distributed test-rooms ui bench matrix check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,20 +24,31 @@ $(VENV)/installed-tests: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
 	touch $@
 
-demo: $(VENV)/installed ## Load every system of the embedded target for a minute, and draw the report
+demo: $(VENV)/installed ## Load every system of the embedded target for a minute, judge its gates, and draw the report
 	$(BIN)/locust $(DEMO_USERS) --headless --users 200 --spawn-rate 40 --run-time $(DEMO_TIME) \
 		--message-rate 2 --only-summary \
-		--run-dir $(DEMO_RUN)
-	$(BIN)/python -m analysis report $(DEMO_RUN)
+		--run-dir $(DEMO_RUN) --gates gates.toml; \
+	code=$$?; $(BIN)/python -m analysis report $(DEMO_RUN) && exit $$code
 
+# Most of the time these wait, for sockets and for time to pass: sessions side by side take half as long.
+# pytest-xdist would do it otherwise, but its workers wait in threads that gevent has made its own.
 test: $(VENV)/installed-tests ## Run the whole test suite
-	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory --jobs 3 --keep-going --output-sync=line test-e2e test-distributed test-rooms
+
+test-e2e test-distributed: test-%: $(VENV)/installed-tests
+	$(BIN)/python -m pytest tests/$*
+
+test-rooms: $(VENV)/installed-tests
+	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/distributed
 
 ui: $(VENV)/installed ## Locust's web UI on the embedded target, at http://127.0.0.1:8089
 	$(BIN)/locust $(DEMO_USERS) --web-host 127.0.0.1
 
 bench: $(VENV)/installed-tests ## Measure wsoak beside the plain way, as ratios
 	$(BIN)/python -m bench
+
+matrix: $(VENV)/installed-tests ## Load every incident for real, and write docs/confusion.md
+	$(BIN)/python -m bench.confusion
 
 check: $(VENV)/installed-tests ## Lint and check types
 	$(BIN)/ruff check .

@@ -8,45 +8,41 @@ session, so that a build cannot become green by missing what it should have test
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
 from typing import Final
 
 import pytest
 
 REQUIRE_VARIABLE: Final = "WSOAK_REQUIRE_REAL"
 
-_SKIPPED: Final = pytest.StashKey[list[str]]()
+
+class RealTests:
+    """The ``real`` tests that were skipped, with their reasons.
+
+    It listens to reports and not to the tests, which may run in other processes (pytest-xdist).
+    """
+
+    def __init__(self) -> None:
+        self.skipped: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail") and "real" in report.keywords:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            self.skipped.append(f"{report.nodeid}: {reason.removeprefix('Skipped: ')}")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """A skipped ``real`` test fails the session where they are required."""
+        if self.skipped and session.exitstatus in (0, 5):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self.skipped:
+            return
+        how_many = "1 real test was" if len(self.skipped) == 1 else f"{len(self.skipped)} real tests were"
+        terminalreporter.section(f"{REQUIRE_VARIABLE}=1, and {how_many} skipped", red=True)
+        for line in self.skipped:
+            terminalreporter.line(line)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_SKIPPED] = []
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember the ``real`` tests that were skipped, with their reasons."""
-    report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("real") is not None:
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        item.config.stash[_SKIPPED].append(f"{item.nodeid}: {reason.removeprefix('Skipped: ')}")
-    return report
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A skipped ``real`` test fails the session where they are required."""
-    if session.config.stash[_SKIPPED] and _required() and session.exitstatus in (0, 5):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    skipped = config.stash[_SKIPPED]
-    if not skipped or not _required():
-        return
-    how_many = "1 real test was" if len(skipped) == 1 else f"{len(skipped)} real tests were"
-    terminalreporter.section(f"{REQUIRE_VARIABLE}=1, and {how_many} skipped", red=True)
-    for line in skipped:
-        terminalreporter.line(line)
-
-
-def _required() -> bool:
-    return os.environ.get(REQUIRE_VARIABLE) == "1"
+    if os.environ.get(REQUIRE_VARIABLE) == "1":
+        config.pluginmanager.register(RealTests())
