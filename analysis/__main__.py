@@ -1,4 +1,4 @@
-"""``python -m analysis``: report, diagnose, compare.
+"""``python -m analysis``: what a run's directory tells; the subcommands are those of ``COMMANDS``.
 
 Exit codes: 0, and 2 for a wrong use or a run that cannot be read.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from analysis import compare, diagnose
+from analysis import baseline_command, capacity_command, compare, diagnose, gate_command
 from analysis.frames import load
 from analysis.report import write_report
 from wsoak.judge.terminal import safe
@@ -47,7 +48,9 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     what = "a run directory, or several with commas between, or a glob of them"
     parser.add_argument("before", metavar="BEFORE", help=what)
     parser.add_argument("after", metavar="AFTER", help=what)
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON")
+    form.add_argument("--markdown", action="store_true", help="as Markdown, for a report")
     parser.add_argument("--html", metavar="FILE", type=Path, help="write it as a page, too")
 
 
@@ -79,7 +82,9 @@ def _compare(options: argparse.Namespace) -> int:
     comparison = compare.compare(compare.side(options.before), compare.side(options.after))
     if options.html is not None:
         compare.write_html(comparison, options.html)
-    print(compare.as_json(comparison) if options.json else compare.as_text(comparison))
+    forms = ((options.json, compare.as_json), (options.markdown, compare.as_markdown))
+    as_asked = next((form for asked, form in forms if asked), compare.as_text)
+    print(as_asked(comparison))
     return 0
 
 
@@ -88,7 +93,25 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(
         "diagnose", "say what went wrong, with evidence and where to look", _diagnose_arguments, _diagnose
     ),
+    Command(
+        "gate",
+        "say whether the run meets its gates, with exit code 0, 1, 2, 3 or 4",
+        gate_command.arguments,
+        gate_command.run,
+    ),
     Command("compare", "set two runs, or two sets of runs, side by side", _compare_arguments, _compare),
+    Command(
+        "capacity",
+        "how much load one node carries at an objective, and how many nodes a forecast needs",
+        capacity_command.arguments,
+        capacity_command.run,
+    ),
+    Command(
+        "baseline",
+        "record runs of two servers in turns, and judge a set of runs by another",
+        baseline_command.arguments,
+        baseline_command.run,
+    ),
 )
 
 
@@ -112,6 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         print(safe(f"{error.filename or 'A file'}: {error.strerror}.", 1000), file=sys.stderr)
+        return USAGE_ERROR
+    except Exception:  # noqa: BLE001 - Python's own exit code would say that a gate has failed
+        traceback.print_exc()
         return USAGE_ERROR
     return code
 

@@ -1,7 +1,15 @@
 """Compare: two runs, or two sets of runs, side by side.
 
 The unit is the run: of a set, each figure is the median of the runs' own, with their range beside it. Nothing
-here is a verdict; it is the table that an incident report ends with.
+here is a verdict; it is the table that an incident report ends with, and more of the same below it:
+
+| | before | after |
+|---|---|---|
+| connection success rate | 0 % | 100 % |
+| usable | no data | 100 % |
+| errors a second | 10 | 0 |
+| reconnect attempts | 612 | 0 |
+| does the function work | no: … | yes: … |
 """
 
 from __future__ import annotations
@@ -11,7 +19,7 @@ import json
 import statistics
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +40,9 @@ from wsoak.ledger.rundir import RUN_FILE, RunReader, UnreadableRun
 WORKS_SHARE: Final = 0.99
 """A function works where this share of handshakes, sockets and requests succeeds, and no fault was found."""
 _FAULTS: Final = ("critical", "error")
+
+Answer = tuple[bool | None, str]
+"""Whether something works, and why (not); ``None`` where an invalid run cannot say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,8 @@ class Figures:
     doubts: tuple[Doubt, ...]
     conditions: Mapping[str, str]
     """Under which load the figures were found, in words by condition; see ``differences``."""
+    shares: Mapping[str, tuple[float | None, float | None]]
+    """Of each kind of socket by its name: the share of handshakes that succeeded, and of usable sockets."""
 
     @property
     def recovery_s(self) -> float | None:
@@ -66,27 +79,37 @@ class Figures:
         )
 
     @property
-    def works(self) -> tuple[bool | None, str]:
-        """Whether the function works, and why (not); ``None`` where an invalid run cannot say."""
-        if reasons := list(self._reasons()):
-            return False, listed(reasons)
+    def works(self) -> Answer:
+        """Whether the function works: all that the run tried."""
+        tried = () if self.handshakes else ("nothing was tried",)
+        shares = (self.handshake_success, self.usable, self.answered)
+        return self._answer((*tried, *_too_few(*shares)), self.findings)
+
+    def system_works(self, name: str) -> Answer:
+        """Whether the sockets of this name, and what was observed about them, work."""
+        if name not in self.shares:
+            return None, "it was not tried"
+        of_it = [finding for finding in self.findings if finding.system == safe(name)]
+        return self._answer(_too_few(*self.shares[name], None), of_it)
+
+    def _answer(self, reasons: Iterable[str], findings: Iterable[Finding]) -> Answer:
+        faults = sorted({finding.id for finding in findings if finding.severity in _FAULTS})
+        against = [*reasons, *([f"found {listed(faults)}"] if faults else [])]
+        if against:
+            return False, listed(against)
         if not is_valid(self.doubts):
             return None, "nothing failed, but the run is not valid"
         return True, "every step succeeded and no fault was found"
 
-    def _reasons(self) -> Iterator[str]:
-        if not self.handshakes:
-            yield "nothing was tried"
-        for share, what in (
-            (self.handshake_success, "of the handshakes succeeded"),
-            (self.usable, "of the sockets became usable"),
-            (self.answered, "of the requests were answered"),
-        ):
-            if share is not None and share < WORKS_SHARE:
-                yield f"only {percent(share, 1)} {what}" if share else f"none {what}"
-        faults = sorted({finding.id for finding in self.findings if finding.severity in _FAULTS})
-        if faults:
-            yield f"found {listed(faults)}"
+
+def _too_few(handshakes: float | None, usable: float | None, answered: float | None) -> Iterator[str]:
+    for share, what in (
+        (handshakes, "of the handshakes succeeded"),
+        (usable, "of the sockets became usable"),
+        (answered, "of the requests were answered"),
+    ):
+        if share is not None and share < WORKS_SHARE:
+            yield f"only {percent(share, 1)} {what}" if share else f"none {what}"
 
 
 def figures(path: Path) -> Figures:
@@ -103,8 +126,7 @@ def figures(path: Path) -> Figures:
     whole = started_at is not None and ended_at is not None and ended_at > started_at
     seconds = ended_at - started_at if whole else float(recorded_s)  # type: ignore[operator]
     opened, failed = books.count("opened"), books.count("failed")
-    unusable = _ended(books, lambda kind: kind.outcome == OPEN and kind.usable is False)
-    usable = books.count("usable")
+    handshake_success, usable = _shares(books, None)
     requests = books.count("requests")
     unanswered = books.count("reply_timeouts") + books.count("reply_lost")
     closes = _closes(books)
@@ -124,8 +146,8 @@ def figures(path: Path) -> Figures:
         path=path,
         seconds=seconds,
         handshakes=opened + failed,
-        handshake_success=_share(opened, opened + failed),
-        usable=_share(usable, usable + unusable),
+        handshake_success=handshake_success,
+        usable=usable,
         errors_a_second=errors / seconds if seconds else None,
         reconnects=_ended(books, lambda kind: kind.reconnect),
         drops=tuple(mass_drops(read_connections(reader), books)),
@@ -138,7 +160,22 @@ def figures(path: Path) -> Figures:
         findings=tuple(find(books, started_at if started_at is not None else first_s)),
         doubts=tuple(doubts(books, reader.header, under_way=reader.under_way, damaged=reader.damaged)),
         conditions={label: words(reader.header) for label, words in _CONDITIONS.items()},
+        shares={
+            name: _shares(books, name)
+            for name in sorted({*books.names_with("opened"), *books.names_with("failed")})
+        },
     )
+
+
+def _shares(books: Books, name: str | None) -> tuple[float | None, float | None]:
+    """The shares of handshakes that succeeded and of sockets that became usable, of one name or of all."""
+    opened, failed = books.count("opened", name), books.count("failed", name)
+    usable = books.count("usable", name)
+    unusable = _ended(
+        books,
+        lambda kind: kind.outcome == OPEN and kind.usable is False and name in (None, kind.name),
+    )
+    return _share(opened, opened + failed), _share(usable, usable + unusable)
 
 
 def _processes(header: Mapping[str, Any]) -> str:
@@ -188,6 +225,8 @@ def _closes(books: Books) -> dict[str, int]:
 
 
 Side = tuple[Figures, ...]
+Row = tuple[str, str, str]
+"""What a figure is called, and what it is before and after, in words."""
 
 
 def side(text: str) -> Side:
@@ -211,24 +250,40 @@ def _paths(part: str) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two sides, the rows of their table (label, before, after), and in what their load differs."""
+    """Two sides, the rows of their table, and in what their load differs.
+
+    Attributes:
+        incident: the table of an incident report; with several systems, also whether each of them works.
+        more: the rows below it.
+    """
 
     before: Side
     after: Side
-    rows: tuple[tuple[str, str, str], ...]
+    incident: tuple[Row, ...]
+    more: tuple[Row, ...]
     differences: tuple[str, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows of the table."""
+        return self.incident + self.more
 
 
 def compare(before: Side, after: Side) -> Comparison:
     """The comparison of two sides of one run or more each."""
-    rows = [(label, show(before), show(after)) for label, show in _ROWS]
+    incident = [(label, show(before), show(after)) for label, show in _INCIDENT]
+    names = sorted({name for run in (*before, *after) for name in run.shares})
+    incident += [
+        (f"does {safe(name)} work", _system_works(before, name), _system_works(after, name))
+        for name in (names[:_SYSTEMS_SHOWN] if len(names) > 1 else ())
+    ]
+    more = [(label, show(before), show(after)) for label, show in _MORE]
     ways = Counter[str]()
     for run in (*before, *after):
         ways.update(run.closes)
     for way, _ in ways.most_common(_CLOSES_SHOWN):
-        rows.append((f"closed {safe(way)}", _closes_of(way)(before), _closes_of(way)(after)))
-    rows.append(("does the function work", _works(before), _works(after)))
-    return Comparison(before, after, tuple(rows), tuple(differences(before, after)))
+        more.append((f"closed {safe(way)}", _closes_of(way)(before), _closes_of(way)(after)))
+    return Comparison(before, after, tuple(incident), tuple(more), tuple(differences(before, after)))
 
 
 def differences(before: Side, after: Side) -> Iterator[str]:
@@ -272,24 +327,15 @@ def _as_recovery(value: float) -> str:
     return f"{value:,.3f} s" if value != float("inf") else "never"
 
 
-_ROWS: Final[tuple[tuple[str, Callable[[Side], str]], ...]] = (
-    ("handshakes tried", _row(lambda run: float(run.handshakes), _as_figure)),
-    ("handshake success", _row(lambda run: run.handshake_success, _as_share)),
-    ("sockets usable", _row(lambda run: run.usable, _as_share)),
-    ("requests answered", _row(lambda run: run.answered, _as_share)),
-    ("errors a second", _row(lambda run: run.errors_a_second, _as_figure)),
-    ("reconnect attempts", _row(lambda run: float(run.reconnects), _as_figure)),
-    ("mass drops", _row(lambda run: float(len(run.drops)), _as_figure)),
-    ("recovery to 95 %", _row(lambda run: run.recovery_s, _as_recovery, "no mass drop")),
-    ("response p50", _row(lambda run: run.response_p50_ns, duration)),
-    ("response p99", _row(lambda run: run.response_p99_ns, duration)),
-    ("responses (n)", _row(lambda run: float(run.response_n), _as_figure)),
-)
-_CLOSES_SHOWN: Final = 8
-
-
 def _works(of: Side) -> str:
-    answers = [run.works for run in of]
+    return _told_works(of, [run.works for run in of])
+
+
+def _system_works(of: Side, name: str) -> str:
+    return _told_works(of, [run.system_works(name) for run in of])
+
+
+def _told_works(of: Side, answers: Sequence[Answer]) -> str:
     if len(of) == 1:
         works, why = answers[0]
         return f"{_ANSWERS[works]}: {why}"
@@ -302,6 +348,25 @@ def _works(of: Side) -> str:
 
 
 _ANSWERS: Final[Mapping[bool | None, str]] = {True: "yes", False: "no", None: "cannot be said"}
+
+_INCIDENT: Final[tuple[tuple[str, Callable[[Side], str]], ...]] = (
+    ("connection success rate", _row(lambda run: run.handshake_success, _as_share)),
+    ("usable", _row(lambda run: run.usable, _as_share)),
+    ("errors a second", _row(lambda run: run.errors_a_second, _as_figure)),
+    ("reconnect attempts", _row(lambda run: float(run.reconnects), _as_figure)),
+    ("does the function work", _works),
+)
+_SYSTEMS_SHOWN: Final = 8
+_MORE: Final[tuple[tuple[str, Callable[[Side], str]], ...]] = (
+    ("handshakes tried", _row(lambda run: float(run.handshakes), _as_figure)),
+    ("requests answered", _row(lambda run: run.answered, _as_share)),
+    ("mass drops", _row(lambda run: float(len(run.drops)), _as_figure)),
+    ("recovery to 95 %", _row(lambda run: run.recovery_s, _as_recovery, "no mass drop")),
+    ("response p50", _row(lambda run: run.response_p50_ns, duration)),
+    ("response p99", _row(lambda run: run.response_p99_ns, duration)),
+    ("responses (n)", _row(lambda run: float(run.response_n), _as_figure)),
+)
+_CLOSES_SHOWN: Final = 8
 
 
 # ------------------------------------------------------------------------------------------------ output
@@ -318,18 +383,21 @@ def as_json(comparison: Comparison) -> str:
         {
             "before": [_plain(run) for run in comparison.before],
             "after": [_plain(run) for run in comparison.after],
-            "table": [
-                {"figure": label, "before": before, "after": after}
-                for label, before, after in comparison.rows
-            ],
+            "incident_report": _plain_rows(comparison.incident),
+            "table": _plain_rows(comparison.rows),
             "differences": list(comparison.differences),
         },
         indent=2,
     )
 
 
+def _plain_rows(rows: Sequence[Row]) -> list[dict[str, str]]:
+    return [{"figure": label, "before": before, "after": after} for label, before, after in rows]
+
+
 def _plain(run: Figures) -> dict[str, Any]:
     works, why = run.works
+    systems = {name: run.system_works(name) for name in run.shares}
     return {
         "run_id": run.run_id,
         "valid": is_valid(run.doubts),
@@ -347,6 +415,15 @@ def _plain(run: Figures) -> dict[str, Any]:
         "closes": dict(run.closes),
         "works": works,
         "why": why,
+        "systems": {
+            name: {
+                "handshake_success": run.shares[name][0],
+                "usable": run.shares[name][1],
+                "works": answer,
+                "why": because,
+            }
+            for name, (answer, because) in systems.items()
+        },
         "findings": [finding.to_json() for finding in run.findings],
         "doubts": [doubt.to_json() for doubt in run.doubts],
     }
@@ -362,6 +439,24 @@ def as_text(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
+def as_markdown(comparison: Comparison) -> str:
+    """The table for an incident report, and what was found on each side as lists below it."""
+    titles = [f"{title} ({_ids(runs)})" for title, runs in _sides(comparison)]
+    lines = [_markdown_row("", *titles), "|---|---|---|"]
+    lines += [_markdown_row(*row) for row in comparison.rows]
+    if comparison.differences:
+        lines += ["", MIND, "", *(f"- {sentence}" for sentence in comparison.differences)]
+    for title, runs in _sides(comparison):
+        lines += ["", f"**{title}**", ""]
+        # what is indented belongs to the finding above it
+        lines += [("  - " if told.startswith(" ") else "- ") + told.strip() for told in _told(runs)]
+    return "\n".join(lines)
+
+
+def _markdown_row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
 def _sides(comparison: Comparison) -> tuple[tuple[str, Side], ...]:
     return (("BEFORE", comparison.before), ("AFTER", comparison.after))
 
@@ -374,9 +469,10 @@ def _ids(runs: Side) -> str:
 def _table(comparison: Comparison) -> Iterator[str]:
     yield _line("", "BEFORE", "AFTER")
     yield _line("run", _ids(comparison.before), _ids(comparison.after))
-    yield "-" * (LABEL_WIDTH + 2 * CELL_WIDTH + 4)
-    for label, before, after in comparison.rows:
-        yield _line(label, before, after)
+    for rows in (comparison.incident, comparison.more):
+        yield "-" * (LABEL_WIDTH + 2 * CELL_WIDTH + 4)
+        for label, before, after in rows:
+            yield _line(label, before, after)
 
 
 def _line(label: str, before: str, after: str) -> str:
@@ -391,7 +487,7 @@ def _line(label: str, before: str, after: str) -> str:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width) or [""]
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
 
 
 def _told(runs: Side) -> Iterator[str]:

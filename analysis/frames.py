@@ -35,6 +35,8 @@ from wsoak.ledger.timeline import COUNTERS
 
 BINS: Final = 120
 """At most so many points along the time of a chart."""
+FINE_BINS: Final = 1800
+"""At most so many points along the time of a series that is tested for drift."""
 BIN_SECONDS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
 
 PHASES_MS: Final = ("resolve_ms", "tcp_ms", "tls_ms", "upgrade_ms", "hello_ms")
@@ -95,7 +97,8 @@ class Run:
     """A run, read: header, books, judgement, and the frames that charts are made of.
 
     ``start_s`` is the whole Unix second in which bin 0 begins, ``bin_s`` the seconds a bin.
-    ``timeline`` has a row a bin and name with the counters; ``binned`` the latencies.
+    ``timeline`` has a row a bin and name with the counters; ``binned`` the latencies, and ``fine`` the
+    response times in bins of ``fine_s`` seconds.
     """
 
     reader: RunReader
@@ -107,6 +110,8 @@ class Run:
     bins: int
     timeline: pd.DataFrame
     binned: BinnedLatency
+    fine: BinnedLatency
+    fine_s: int
     path: Path = field(default_factory=Path)
 
     @property
@@ -208,11 +213,14 @@ def load(path: Path) -> Run:
     bin_s = next((seconds for seconds in BIN_SECONDS if span_s <= seconds * BINS), BIN_SECONDS[-1])
     bins = -(-span_s // bin_s)
 
-    binned = BinnedLatency()
+    binned, fine = BinnedLatency(), BinnedLatency()
+    fine_s = -(-span_s // FINE_BINS)
     for interval in reader.latency():
         books.add_histogram(interval.kind, interval.name, interval.histogram)
         bin_index = min(bins - 1, max(0, (interval.second - start_s) // bin_s))
         binned.add(interval.kind, interval.name, bin_index, interval.histogram)
+        if interval.kind == "response":
+            fine.add(interval.kind, interval.name, (interval.second - start_s) // fine_s, interval.histogram)
     timeline = pd.DataFrame([row.counters for row in rows], columns=list(COUNTERS), dtype="float64")
     seconds = pd.Series([row.second for row in rows], dtype="int64")
     timeline["bin"] = ((seconds - start_s) // bin_s).clip(0, bins - 1)
@@ -229,6 +237,8 @@ def load(path: Path) -> Run:
         bins=bins,
         timeline=timeline,
         binned=binned,
+        fine=fine,
+        fine_s=fine_s,
         path=path,
     )
 

@@ -7,16 +7,13 @@
          0 ┤      └──────┘
                   at     reconnects …  at + recovered_s
 
-A mass drop is found from the data: within ``WINDOW_S``, at least ``LEAST`` sockets and ``LEAST_SHARE`` of
-those that were open at its beginning were ended by the server or the network, and ``UNUSUAL`` times more
-than in the run's quieter seconds (lower quartile). What ends with the run, or by the server with 1000 after
-its work, is none. Times are those of the sockets' own rows, to the microsecond; the seconds of the timeline
-are used only for sockets that have no row yet, in a run that was cut or goes on.
+What a mass drop is, and how it is found, is told in ``wsoak.judge.drops``. Times are those of the sockets'
+own rows, to the microsecond; the seconds of the timeline are used only for sockets that have no row yet, in a
+run that was cut or goes on.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from wsoak.judge.drops import LEAST, WINDOW_S, Drop, Lives, back_at, drops
 from wsoak.judge.storms import users_of
 from wsoak.judge.terminal import safe
 from wsoak.judge.words import counted, duration, listed, of_all, percent, span
@@ -33,19 +31,6 @@ from wsoak.ledger.outcomes import CANCELLED, OPEN, REJECTED_PREFIX
 from wsoak.ledger.timeline import value
 from wsoak.ledger.units import NS_PER_S
 
-WINDOW_S: Final = 1.0
-LEAST: Final = 10
-LEAST_SHARE: Final = 0.2
-UNUSUAL: Final = 3.0
-RECOVERED_PERCENT: Final = 95
-
-_ONSET_SHARE: Final = 0.05
-_ONSET_SLACK: Final = 2.0
-"""A drop begins where this share of its sockets end in no more than twice the time that they would take if
-all but the first and last of it were even: what ended by chance shortly before is not its beginning."""
-_TOGETHER_S: Final = 0.02
-"""Ends that follow one another so soon are of one drop, however slowly it begins."""
-_FEWEST_SECONDS: Final = 4
 _WAYS_SHOWN: Final = 4
 
 _Floats = npt.NDArray[np.float64]
@@ -134,30 +119,6 @@ def _same(drop: MassDrop, other: MassDrop) -> bool:
 # ----------------------------------------------------------------------------------------------- finding
 
 
-@dataclass(frozen=True)
-class _Lives:
-    """When sockets opened and ended, sorted; and of those that others ended, sorted by their end, both.
-
-    ``rows`` are the positions of the latter in the frame.
-    """
-
-    opens: _Floats
-    ends: _Floats
-    bad_opens: _Floats
-    bad_ends: _Floats
-    rows: npt.NDArray[np.int64]
-
-    def open_at(self, times: Any, side: Any = "left") -> Any:
-        """How many sockets were open just before these times; with ``right``: just after."""
-        return np.searchsorted(self.opens, times, side) - np.searchsorted(self.ends, times, side)
-
-    def hit(self, begin: float, until: float, opened_before: float) -> npt.NDArray[np.int64]:
-        """Which of those that others ended between these times had been open before."""
-        low = int(np.searchsorted(self.bad_ends, begin, "left"))
-        high = int(np.searchsorted(self.bad_ends, until, "right"))
-        return low + np.flatnonzero(self.bad_opens[low:high] < opened_before)
-
-
 def _ended_by_others(connections: pd.DataFrame) -> pd.Series:
     by_server = connections["initiator"] == "server"
     by_network = connections["initiator"] == "network"
@@ -165,18 +126,16 @@ def _ended_by_others(connections: pd.DataFrame) -> pd.Series:
     return ended & (by_network | (by_server & (connections["code"] != 1000)))
 
 
-def _lives(connections: pd.DataFrame, unseen: _Floats) -> _Lives:
-    opened = connections[(connections["outcome"] == OPEN) & connections["age_s"].notna()]
-    rows = np.flatnonzero(_ended_by_others(connections).to_numpy())
-    bad_ends = connections["ended_at"].to_numpy(dtype=np.float64)[rows]
-    order = np.argsort(bad_ends, kind="stable")
-    return _Lives(
-        np.sort(np.concatenate([opened["opened_at"].to_numpy(dtype=np.float64), unseen])),
-        np.sort(opened["ended_at"].to_numpy(dtype=np.float64)),
-        connections["opened_at"].to_numpy(dtype=np.float64)[rows][order],
-        bad_ends[order],
-        rows[order].astype(np.int64),
-    )
+def _lives(connections: pd.DataFrame, unseen: _Floats) -> tuple[Lives, npt.NDArray[np.int64]]:
+    """The sockets' lives; and the positions in the frame of those that others ended, sorted by their end."""
+    opened = (connections["outcome"] == OPEN) & connections["age_s"].notna()
+    bad = _ended_by_others(connections).to_numpy(dtype=bool)
+    opens = connections["opened_at"].to_numpy(dtype=np.float64)
+    ends = connections["ended_at"].to_numpy(dtype=np.float64)
+    rows = np.flatnonzero(bad)
+    order = np.argsort(ends[rows], kind="stable")
+    known = opened.to_numpy(dtype=bool)
+    return Lives.of(opens[known], ends[known], bad[known], unseen), rows[order].astype(np.int64)
 
 
 def _unseen(connections: pd.DataFrame, books: Books, name: str | None) -> _Floats:
@@ -198,63 +157,10 @@ def _unseen(connections: pd.DataFrame, books: Books, name: str | None) -> _Float
 
 def _drops(connections: pd.DataFrame, books: Books, name: str | None) -> Iterator[MassDrop]:
     unseen = _unseen(connections, books, name)
-    lives = _lives(connections, unseen)
-    share = max(LEAST_SHARE, UNUSUAL * _usual_share(lives))
-    resume_at = float("-inf")
-    for candidate in _candidates(lives, share):
-        if candidate < resume_at or not _is_drop(lives, candidate, share):
-            continue
-        at = _onset(lives, candidate)
-        until = at + WINDOW_S
-        before = int(lives.open_at(at))
-        while len(lives.hit(until, until + WINDOW_S, at)) >= max(LEAST, share * before):
-            until += WINDOW_S
-        yield _measured(connections, books, name, lives, at, until, exact=not len(unseen))
-        resume_at = until
-
-
-def _candidates(lives: _Lives, share: float) -> _Floats:
-    """The ends at which a drop may begin, by what is quickly known: a bound on how many it hits."""
-    times = lives.bad_ends
-    soon = np.searchsorted(times, times + WINDOW_S, "right") - np.arange(len(times))
-    doomed = np.searchsorted(np.sort(lives.bad_opens), times, "left") - np.searchsorted(times, times, "left")
-    enough = np.maximum(LEAST, share * lives.open_at(times))
-    found: _Floats = times[np.minimum(soon, doomed) >= enough]
-    return found
-
-
-def _is_drop(lives: _Lives, at: float, share: float) -> bool:
-    return len(lives.hit(at, at + WINDOW_S, at)) >= max(LEAST, share * int(lives.open_at(at)))
-
-
-def _usual_share(lives: _Lives) -> float:
-    """Of the run's seconds with sockets enough, the lower quartile of the shares that others ended in them.
-
-    Not the median: the drops' own seconds can be half of a short run. 0 where seconds are too few to say.
-    """
-    if not len(lives.bad_ends):
-        return 0.0
-    seconds = np.arange(lives.opens[0], max(lives.opens[-1], lives.ends[-1]), WINDOW_S)
-    held = lives.open_at(seconds)
-    shares = [
-        len(lives.hit(second, second + WINDOW_S, second)) / count
-        for second, count in zip(seconds, held, strict=True)
-        if count >= LEAST
-    ]
-    return float(np.quantile(shares, 0.25, method="lower")) if len(shares) >= _FEWEST_SECONDS else 0.0
-
-
-def _onset(lives: _Lives, candidate: float) -> float:
-    """The first end of the drop that a candidate's window has met."""
-    times = lives.bad_ends[lives.hit(candidate, candidate + WINDOW_S, candidate)]
-    first_few = max(2, math.ceil(_ONSET_SHARE * len(times)))
-    took_s = times[first_few - 1 :] - times[: len(times) - first_few + 1]
-    early, late = np.quantile(times, [_ONSET_SHARE, 1 - _ONSET_SHARE])
-    even_s = (late - early) / (1 - 2 * _ONSET_SHARE) * first_few / len(times)
-    onset = int(np.flatnonzero(took_s <= max(_ONSET_SLACK * even_s, took_s.min()))[0])
-    while onset > 0 and times[onset] - times[onset - 1] <= _TOGETHER_S:
-        onset -= 1
-    return float(times[onset])
+    lives, rows = _lives(connections, unseen)
+    for drop in drops(lives):
+        ways = _ways(connections.iloc[rows[drop.ends]])
+        yield _measured(connections, books, name, lives, drop, ways, exact=not len(unseen))
 
 
 # --------------------------------------------------------------------------------------------- measuring
@@ -264,23 +170,19 @@ def _measured(
     connections: pd.DataFrame,
     books: Books,
     name: str | None,
-    lives: _Lives,
-    at: float,
-    until: float,
+    lives: Lives,
+    drop: Drop,
+    ways: dict[str, int],
     exact: bool,
 ) -> MassDrop:
-    hit = lives.hit(at, until, at)
-    ends = lives.bad_ends[hit]
-    before = int(lives.open_at(at))
-    # until nearly all have ended, sockets that are open again say nothing
-    mostly_over = float(ends[-(-len(ends) * RECOVERED_PERCENT // 100) - 1])
-    back_at = _back(lives, mostly_over, -(-before * RECOVERED_PERCENT // 100))
+    at, ends = drop.at, lives.bad_ends[drop.ends]
+    back = back_at(lives, drop)
     started = connections["started_at"]
     tried = connections[
         (connections["attempt"] > 0)
         & (connections["outcome"] != CANCELLED)
         & (started >= at)
-        & (started <= (back_at if back_at is not None else float("inf")))
+        & (started <= (back if back is not None else float("inf")))
     ]
     outcomes = tried["outcome"].astype("object")
     rejected = int(outcomes.str.startswith(REJECTED_PREFIX).sum()) if len(tried) else 0
@@ -289,11 +191,11 @@ def _measured(
         name=name,
         at=at,
         took_s=float(ends[-1] - at),
-        open_before=before,
-        dropped=len(hit),
-        ways=_ways(connections.iloc[lives.rows[hit]]),
-        recovered_s=None if back_at is None else round(back_at - at, 6),
-        most_back=int(_held_from(lives, float(ends[-1]))[1].max()),
+        open_before=drop.open_before,
+        dropped=len(ends),
+        ways=ways,
+        recovered_s=None if back is None else round(back - at, 6),
+        most_back=int(lives.held_from(float(ends[-1]))[1].max()),
         attempts=len(tried),
         rejected=rejected,
         failed=int((outcomes != OPEN).sum()) - rejected,
@@ -301,19 +203,6 @@ def _measured(
         users=users_of(books),
         exact=exact,
     )
-
-
-def _back(lives: _Lives, after: float, enough: int) -> float | None:
-    """When so many were open again; ``None``: never."""
-    times, held = _held_from(lives, after)
-    back = np.flatnonzero(held >= enough)
-    return float(times[back[0]]) if len(back) else None
-
-
-def _held_from(lives: _Lives, after: float) -> tuple[_Floats, npt.NDArray[np.int64]]:
-    """How many were open at this time, and whenever one more had opened."""
-    times = np.concatenate([[after], lives.opens[lives.opens > after]])
-    return times, lives.open_at(times, "right")
 
 
 def _ways(ended: pd.DataFrame) -> dict[str, int]:

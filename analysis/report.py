@@ -10,12 +10,13 @@ from typing import Any, Final
 import jinja2
 from markupsafe import Markup
 
-from analysis import tables
+from analysis import checks, tables
 from analysis.charts import Drawn, draw_all
 from analysis.fonts import ADVICE, lacks_font_for
 from analysis.frames import Run, number
 from analysis.marks import marks_of
 from analysis.recovery import sentences
+from analysis.soak import drifts
 from analysis.workers import expected, workers_of
 from wsoak.judge.summary import happened, when
 from wsoak.judge.terminal import safe
@@ -53,12 +54,15 @@ def html(run: Run, drawn: Sequence[Drawn]) -> str:
 def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
     """What the template is filled with."""
     shown = [
+        checks.doors(run.header),
+        checks.steps(run.header),
         tables.marks(marks_of(run.header)),
         tables.workers(workers_of(run.books, run.header), run.header),
         tables.outcomes(run.books),
         tables.closes(run.books),
         tables.counters(run.books),
         tables.latencies(run.books),
+        tables.own(run.books),
         tables.gauges(run.books),
         tables.facts(run.header),
     ]
@@ -87,6 +91,7 @@ def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
         "summary": happened(run.books, run.header),
         "mass_drops": sentences(run.mass_drops, run.started_at)[:DROPS_SHOWN],
         "more_drops": max(0, len(run.mass_drops) - DROPS_SHOWN),
+        "drifts": drifts(run),
         "charts": [
             {"chart": one.chart, "n": one.n, "source": _embedded(one.path)} for one in drawn if one.path
         ],

@@ -128,6 +128,33 @@ def _latency_row(kind: str, name: str, histogram: Histogram) -> tuple[str, ...]:
     return (kind, name, f"{histogram.total:,}", *values, f"{histogram.over:,}")
 
 
+def own(books: Books) -> Table:
+    """What scenarios checked, counted and timed themselves, by name; their gauges are with the others."""
+    timed = {name: histogram for (kind, name), histogram in books.latency.items() if kind == "metric"}
+    names = {*books.totals, *timed}
+    if books.count("arrived", ARRIVALS):
+        # the wait of the open model's sessions is ours
+        names.discard(ARRIVALS)
+    rows: list[tuple[str, ...]] = []
+    for name in sorted(names):
+        passed, failed = books.count("check_passed", name), books.count("check_failed", name)
+        if passed or failed:
+            rows.append(("check", name, f"{passed + failed:,}", f"{passed:,}", f"{failed:,}", *[""] * 5))
+        trend = timed.get(name, _NOTHING)
+        counted_up = books.count("metric_count", name) - trend.total
+        if counted_up > 0:
+            added_up = _figure(books.total("metric_sum", name))
+            rows.append(("counter", name, f"{counted_up:,}", "", "", added_up, *[""] * 4))
+        if trend.total:
+            values = [percentile(trend, q) for q in (50.0, 95.0, 99.0, 100.0)]
+            rows.append(("trend", name, f"{trend.total:,}", *[""] * 3, *values))
+    columns = ("kind", "name", "n", "passed", "failed", "sum", "p50", "p95", "p99", "max")
+    return table("The scenario's own figures", columns, sorted(rows), range(2, len(columns)))
+
+
+_NOTHING: Final = Histogram()
+
+
 def gauges(books: Books) -> Table:
     """Readings by worker, source and name."""
     rows = [

@@ -9,12 +9,16 @@ account, with the password in ``WSOAK_PASSWORD``. A socket's token is short-live
 import os
 from itertools import count, islice
 from typing import Any
+from urllib.parse import quote
 
 from locust import between, task
 
 from wsoak.load import WebSocketUser
 from wsoak.load.accounts import Account
 from wsoak.load.api import Answer
+from wsoak.load.door import Door
+from wsoak.load.forgeries import expired, unsigned, wrong_signature
+from wsoak.load.target_process import shared_secret
 from wsoak.load.tokens import FreshToken
 from wsoak.wire.message import Message
 from wsoak.wire.schedule import every
@@ -40,8 +44,46 @@ class DialogueUser(WebSocketUser):
     """A reader who holds one conversation after another, ``--sockets-per-user`` of them at a time."""
 
     wait_time = between(0.5, 1.5)
+    health_path = "/health"
 
     access: FreshToken | None = None
+    stranger: "DialogueUser | None" = None
+
+    def rehearse(self) -> None:
+        """One conversation of one question, with its history."""
+        self.log_in()
+        self.conversations = [Conversation(self, 0)]
+        self.conversations[0].hold(questions=1)
+
+    def doors(self) -> list[Door]:
+        """A session's socket is for its reader, with a token for sockets, in time and well signed."""
+        self.log_in()
+        self.conversations = [Conversation(self, 0)]
+        session = self.conversations[0].start()
+        # the next account's; it stops with us
+        self.stranger = type(self)(self.environment)
+        self.stranger.log_in()
+        token, secret = self.for_sockets.value, shared_secret(self.generator.embedded)
+        shown = {
+            "forged-token-accepted": wrong_signature(token),
+            "unsigned-token-accepted": unsigned(token),
+            "wrong-token-kind-accepted": self.refresh_token,
+            "foreign-session-accepted": self.stranger.for_sockets.value,
+        }
+        if secret:
+            shown["expired-token-accepted"] = expired(token, secret)
+        path = f"/v1/dialogues/ws/{session}"
+        knock = {"type": "message", "id": "door", "content": QUESTIONS[0]}
+        tried = [Door(finding, NAME, f"{path}?token={key}", knock=knock) for finding, key in shown.items()]
+        return [Door("unauthenticated-accepted", NAME, path, knock=knock), *tried] if session else []
+
+    def clear(self, run_id: str) -> int:
+        """Delete the sessions of a run, whoever started them."""
+        self.log_in()
+        assert self.access is not None
+        path, token = f"/v1/dialogues?run_id={quote(run_id, safe='')}", self.access.value
+        answer = self.api("DELETE", path, token=token, needs=("deleted",))
+        return int(answer.json["deleted"]) if answer.ok else 0
 
     @task
     def converse(self) -> None:
@@ -56,6 +98,8 @@ class DialogueUser(WebSocketUser):
         """End what the run's end interrupted: no session is left behind."""
         for conversation in getattr(self, "conversations", []):
             conversation.end()
+        if self.stranger is not None:
+            self.stranger.drop_http()
 
     def log_in(self) -> None:
         """Log in, and find the books."""
@@ -91,21 +135,25 @@ class Conversation:
         self.session = ""
         self.acknowledged: list[str] = []
 
-    def hold(self) -> None:
-        """Start the session, talk, and see that the server remembers all of it."""
+    def start(self) -> str:
+        """Start the session; empty where the server gives none."""
         book = self.user.random.choice(self.user.books)
         started = self.api("POST", "/v1/dialogues/book/start", {"book_id": book}, needs=("session_id",))
-        if not started.ok:
+        self.session = started.json["session_id"] if started.ok else ""
+        return self.session
+
+    def hold(self, questions: int = MESSAGES_A_SESSION) -> None:
+        """Start the session, talk, and see that the server remembers all of it."""
+        if not self.start():
             return
-        self.session = started.json["session_id"]
         path = f"/v1/dialogues/ws/{self.session}?token={self.user.for_sockets.value}"
         connection = self.user.connect(
             path, name=NAME, reply_id=answered_id, usable_when=answered_id, slot=self.slot, fresh=True
         )
         with connection as ws:
             rate = self.user.options.message_rate
-            moments = ws.paced(every(1 / rate), MESSAGES_A_SESSION) if rate else count()
-            for number, intended_ns in enumerate(islice(moments, MESSAGES_A_SESSION)):
+            moments = ws.paced(every(1 / rate), questions) if rate else count()
+            for number, intended_ns in enumerate(islice(moments, questions)):
                 key = f"m{number}"
                 question = {"type": "message", "id": key, "content": self.user.random.choice(QUESTIONS)}
                 answer = ws.request(question, reply_to=key, intended_ns=intended_ns if rate else None)

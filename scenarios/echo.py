@@ -35,6 +35,13 @@ def message_number(message: Message) -> str | None:
 class EchoUser(WebSocketUser):
     """Sends messages, and expects each of them back."""
 
+    health_path = None
+
+    def rehearse(self) -> None:
+        """One socket, one message and its echo."""
+        with self.open(0) as ws:
+            self.say_one(ws)
+
     @task
     def echo(self) -> None:
         """Hold the sockets open until the run ends."""
@@ -45,17 +52,24 @@ class EchoUser(WebSocketUser):
 
         In the open model (``--arrival-rate``) a session is one socket with ``SESSION_MESSAGES`` messages.
         """
-        path = "/echo" if self.generator.embedded else ""
         while True:
-            ws = self.connect(
-                path, name="echo", reply_id=message_number, usable_when=message_number, slot=slot
-            )
+            ws = self.open(slot)
             if self.options.arrival_rate:
                 with ws:
                     self.talk(ws, SESSION_MESSAGES)
                 return
             if ws.is_open:
                 self.talk(ws)
+
+    def open(self, slot: int) -> Connection:
+        """A socket of this user's."""
+        path = "/echo" if self.generator.embedded else ""
+        return self.connect(path, name="echo", reply_id=message_number, usable_when=message_number, slot=slot)
+
+    def say_one(self, ws: Connection) -> None:
+        """Send one message, and wait for its echo."""
+        key = f"{0:0{ID_DIGITS}}"
+        ws.request(key.ljust(self.options.message_size, "x"), reply_to=key)
 
     def talk(self, ws: Connection, messages: int | None = None) -> None:
         """Send so many messages on one socket, or as many as it takes, while it is open."""

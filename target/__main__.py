@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from target.app import label_names, make_app
+from target.bus import BusError
 from target.faults import Faults
 from target.metrics import Metrics
 from target.options import jwt_secret, read_options
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         services = Services(options, jwt_secret(), store, faults, Metrics(faults, label_names()))
         try:
             app, plan = make_app(services)
+        except BusError as exc:
+            return complain(str(exc))
         except sqlite3.Error as exc:
             return complain(f"cannot use the database {options.database}: {exc}")
         run(app, plan, bound, until_stdin_ends=options.stop_with_stdin)

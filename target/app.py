@@ -35,14 +35,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from target import VERSION, dialogue, echo
+from target import VERSION, call, dialogue, echo, roadmap, tasks, voice
 from target.drops import DropError, read_order
 from target.faults import FaultChoice, FaultError, checked_params, fault_row
 from target.httpd import has_body, json_object, utc_now
 from target.sockets import NO_SYSTEM, SocketPlan, SocketRouter
 from target.system import Services, System
 
-SYSTEMS: Sequence[System] = (echo.SYSTEM, dialogue.SYSTEM)
+SYSTEMS: Sequence[System] = (
+    echo.SYSTEM,
+    dialogue.SYSTEM,
+    call.SYSTEM,
+    voice.SYSTEM,
+    tasks.SYSTEM,
+    roadmap.SYSTEM,
+)
 """Every system that is served; a new one is one file, one entry here, and its rows in the table of faults."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 Value = str | int | float
 Params = dict[str, Any]
 
-SOCKET_SYSTEMS = ("echo", "dialogue")
+SOCKET_SYSTEMS = ("echo", "dialogue", "roadmap", "call", "voice", "tasks")
 """Systems with socket routes, which the faults of ``server`` can be narrowed to."""
 
 
@@ -136,6 +136,90 @@ FAULTS: dict[str, dict[str, Fault]] = {
         "lost-history": Fault(
             "Acknowledged messages are missing from the history.",
             {"share": Number(0.05, 0.0001, 1.0, "share lost: every (1/share)-th message of the server")},
+        ),
+    },
+    "call": {
+        "nil-user": Fault(
+            "The handler finds no user where one should be, and panics in the upgrade: never a 101.",
+            {
+                "answer": Choice(
+                    "500", ("500", "none"), "what the client gets: a 500, or the end of its connection"
+                )
+            },
+            lambda params: Eof() if params["answer"] == "none" else Reject(500, "Internal Server Error"),
+        ),
+        "anonymous-accepted": Fault(
+            "Sockets without a token are let in, as test-user-1, test-user-2, …: a door is open."
+        ),
+        "stale-sessions": Fault(
+            "Calls that were hung up, or lost their sockets, stay open: their parties are busy for ever.",
+            {"share": Number(1.0, 0.0001, 1.0, "share kept: every (1/share)-th call that ends")},
+        ),
+    },
+    "voice": {
+        "close-after-hello": Fault(
+            "After the answer to a hello the socket is closed without a status (the client sees 1005).",
+            {"share": SHARE},
+        ),
+        "drop-mid-utterance": Fault(
+            "While a device speaks, its connection ends by a TCP reset (1006, ECONNRESET).",
+            {
+                "share": SHARE,
+                "frame": Number(8, 1, 1000, "frame of the utterance at which it ends", whole=True),
+            },
+        ),
+        "deaf": Fault(
+            "From the start of an utterance on: no answer, no ping, no pong; TCP stays open.",
+            {"share": SHARE},
+        ),
+    },
+    "tasks": {
+        "reject-before-accept": Fault(
+            "Authentication runs before accept: handshakes are answered 403, and nobody is told why.",
+            {"share": SHARE},
+            lambda _: Reject(403, ""),
+        ),
+        "slow-auth": Fault(
+            "Each handshake waits for a slow look-up through a small pool of connections, first come, first "
+            "served: from pool × time-out / delay handshakes at once on they time out.",
+            {
+                "pool": Number(4, 1, 10_000, "look-ups at a time", whole=True),
+                "delay_s": Number(0.5, 0, 3600, "seconds that a look-up takes"),
+            },
+        ),
+        "doubled-prefix": Fault(
+            "The feed answers under a wrong prefix: api is /api/v1/api/v1/ws/…, ws is "
+            "/api/v1/ws/api/v1/ws/…, bare is /tasks/….",
+            {
+                "form": Choice("api", ("api", "ws", "bare", "all"), "under which prefix"),
+                "also": Choice("no", ("no", "yes"), "whether it answers under the right one too"),
+            },
+        ),
+        "proxy-reset": Fault(
+            "A proxy in front resets the connection during the upgrade (ECONNRESET).",
+            {"share": SHARE},
+            lambda _: Reset(),
+        ),
+        "token-expiry": Fault(
+            "The server ends tokens before their exp and drops their sockets; the old token gets 1008.",
+            {"after_s": Number(30, 0.1, 1_000_000, "seconds after a token's iat")},
+        ),
+    },
+    "roadmap": {
+        "wrong-prefix": Fault(
+            "The socket route is somewhere else altogether: handshakes where it belongs are answered 404."
+        ),
+        "send-after-close": Fault(
+            "The handler fails while it sends, as it has closed the socket already: the socket ends.",
+            {
+                "how": Choice("close", ("close", "drop"), "by a close frame with 1011, or without one (EOF)"),
+                "after": Number(3, 1, 1000, "events after which the socket ends", whole=True),
+                "share": SHARE,
+            },
+        ),
+        "lost-events": Fault(
+            "Progress events are stored and never published: gaps in seq.",
+            {"share": Number(0.1, 0.0001, 1.0, "share lost: every (1/share)-th progress event")},
         ),
     },
     "server": {

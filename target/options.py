@@ -12,6 +12,7 @@ from typing import NoReturn
 from target.faults import FAULTS, FaultChoice, FaultError, parse_fault
 
 SECRET_VARIABLE = "WSOAK_JWT_SECRET"
+REDIS_VARIABLE = "WSOAK_REDIS_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Options:
     faults: tuple[FaultChoice, ...] = ()
     accounts: int = 1000
     database: Path | None = None
+    redis_url: str | None = None
     stop_with_stdin: bool = False
     access_token_ttl_s: int = 3600
     ws_token_ttl_s: int = 300
@@ -112,6 +114,13 @@ def parser() -> argparse.ArgumentParser:
         help="SQLite file to keep (default: a temporary one, removed at the end)",
     )
     add(
+        "--redis-url",
+        default=os.environ.get(REDIS_VARIABLE) or None,
+        metavar="URL",
+        help="carry events by way of this Redis, which must answer (default: what the environment has in "
+        f"{REDIS_VARIABLE}, which hides a password; else within the process)",
+    )
+    add(
         "--stop-with-stdin",
         action="store_true",
         help="stop when stdin reaches its end, as when the parent dies",
@@ -150,6 +159,7 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
         faults=tuple(given.fault),
         accounts=given.accounts,
         database=given.db,
+        redis_url=given.redis_url,
         stop_with_stdin=given.stop_with_stdin,
         access_token_ttl_s=given.access_token_ttl,
         ws_token_ttl_s=given.ws_token_ttl,

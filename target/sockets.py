@@ -56,6 +56,8 @@ MAX_EARLY_BYTES = 64 * 1024
 CLOSE_TIMEOUT_S = 3.0
 FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
 """First byte of a frame with FIN, no reserved bit, and the opcode (RFC 6455, Section 5.2)."""
+PING_FRAME = b"\x89\x00"
+"""A ping without a body."""
 
 CRASH = "the application failed on a socket"
 HTTP_STATUSES = frozenset(status.value for status in HTTPStatus)
@@ -119,6 +121,9 @@ class Channel:
 
     def binary(self, payload: bytes) -> None:
         """A binary message came."""
+
+    def pong(self) -> None:
+        """A pong came, asked for or not."""
 
     def last_word(self, message: str) -> str | None:
         """Text to send before a close that a message forced (too big, not UTF-8), or None."""
@@ -200,6 +205,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
         "_codec",
         "_connections",
         "_corked",
+        "_deaf",
         "_decided",
         "_fragments",
         "_fragments_are_text",
@@ -242,6 +248,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
         self.is_open = False
         self._plain = True
         self._half_closed = False
+        self._deaf = False
         self._fragments: list[bytes] | None = None
         self._fragments_are_text = False
         self._tail = b""
@@ -266,7 +273,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent; uvicorn calls this with the request head."""
-        if self._half_closed:
+        if self._half_closed or self._deaf:
             return
         self._corked = True
         try:
@@ -320,6 +327,8 @@ class SocketProtocol(asyncio.BufferedProtocol):
         """Service restart: a close handshake with 1012 where the socket is open, else 503."""
         if self.is_open:
             self.close(1012, "service restart")
+        elif self._deaf:
+            self._transport.abort()
         elif self._channel is None and not self._decided:
             self._reject(Refusal(503, "service restart"))
 
@@ -332,6 +341,12 @@ class SocketProtocol(asyncio.BufferedProtocol):
     def send_binary(self, payload: bytes) -> bool:
         """Send a binary message; False where the socket is not open any more."""
         return self._send(FINAL_BINARY, payload)
+
+    def send_ping(self) -> bool:
+        """Send a ping (RFC 6455, Section 5.5.2); False where the socket is not open any more."""
+        if self.is_open:
+            self._write(PING_FRAME)
+        return self.is_open
 
     def close(self, code: int | None = 1000, reason: str = "") -> None:
         """Start the close handshake; ``None`` sends a close frame without a code (1005). No-op unless open.
@@ -372,6 +387,12 @@ class SocketProtocol(asyncio.BufferedProtocol):
         """
         self.is_open = False
         self._half_close()
+
+    def go_deaf(self) -> None:
+        """Take in and discard whatever comes from now on, and say nothing, not even pongs; TCP stays open."""
+        self._flush()
+        self.is_open = False
+        self._deaf = True
 
     def deliver(self, payload: bytes, is_text: bool) -> None:
         """Give a message to the application; an exception out of it closes with 1011."""
@@ -576,6 +597,9 @@ class SocketProtocol(asyncio.BufferedProtocol):
         return at
 
     def _receive_by_codec(self, data: bytes) -> None:
+        if self._deaf:
+            # The rest of the read in which it became so.
+            return
         self._codec.receive_data(data)
         for event in self._codec.events_received():
             if isinstance(event, Frame):
@@ -595,6 +619,10 @@ class SocketProtocol(asyncio.BufferedProtocol):
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
             self._fragments = []
             self._fragments_are_text = frame.opcode is Opcode.TEXT
+        elif frame.opcode is Opcode.PONG and self.is_open:
+            with self._guarded():
+                cast(Channel, self._channel).pong()
+            return
         elif frame.opcode is not Opcode.CONT:
             return
         if self._fragments is None:
@@ -653,6 +681,8 @@ class SocketProtocol(asyncio.BufferedProtocol):
 
     def _write(self, data: bytes) -> None:
         """Write, or keep until the end of ``data_received``: many small answers make one system call."""
+        if self._deaf:
+            return
         if self._corked:
             self._out.append(data)
         else:

@@ -1,52 +1,47 @@
-"""Small commands: ``python -m wsoak token`` mints a JSON Web Token from the secret in the environment."""
+"""``python -m wsoak COMMAND``: what is done before, after and beside a load.
+
+Exit codes: 0; 2 for a mistake in the use; 4 where something is wrong with the server, or nothing was found.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
 
 from wsoak import __version__
+from wsoak.commands.exits import Refused, say
 
-SECRET_VARIABLE = "WSOAK_JWT_SECRET"
-EXIT_USAGE = 2
+COMMANDS: Final = {
+    "check": "check the server and the scenarios, as a run does before its load",
+    "routes": "find out at which prefixes a WebSocket path answers",
+    "token": "mint an HS256 token, and print it",
+    "clean": "remove what a run left on the server",
+}
+"""Each is a module of ``wsoak.commands`` with a ``main``, imported when it is called for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code: 0, or 2 for a usage error."""
-    parser = argparse.ArgumentParser(prog="python -m wsoak", description=__doc__)
+    """Run one command; its exit code."""
+    listed = "\n".join(f"  {name:8} {help_}" for name, help_ in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m wsoak",
+        description=__doc__.partition(":")[2].strip().split("\n")[0].capitalize() if __doc__ else None,
+        epilog=f"commands:\n{listed}\n\nEach has a --help of its own.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"wsoak {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    token = commands.add_parser("token", help="mint an HS256 token, and print it")
-    token.add_argument("subject", help="the token's sub, such as a user id")
-    token.add_argument("--ttl", type=float, default=3600.0, metavar="SECONDS", help="its life; default: 3600")
-    token.add_argument("--claims", default="{}", metavar="JSON", help="further claims, as a JSON object")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    return _token(options)
-
-
-def _token(options: argparse.Namespace) -> int:
-    secret = os.environ.get(SECRET_VARIABLE)
-    if not secret:
-        return _refuse(f"Set {SECRET_VARIABLE} to the secret that the server checks tokens with.")
+    command = import_module(f"wsoak.commands.{options.command}")
     try:
-        claims = json.loads(options.claims)
-    except ValueError:
-        claims = None
-    if not isinstance(claims, dict):
-        return _refuse("--claims is not a JSON object.")
-    # late: the other commands have no use for PyJWT
-    from wsoak.load.tokens import mint
-
-    print(mint(secret, options.subject, options.ttl, **claims))
-    return 0
-
-
-def _refuse(sentence: str) -> int:
-    print(sentence, file=sys.stderr)
-    return EXIT_USAGE
+        code: int = command.main(options.arguments)
+    except Refused as refused:
+        return say(refused)
+    return code
 
 
 if __name__ == "__main__":

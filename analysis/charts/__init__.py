@@ -69,6 +69,15 @@ CHARTS: Final[tuple[Chart, ...]] = (
         "no reply came",
     ),
     Chart(
+        "delivery.png",
+        latency.DELIVERY_TITLE,
+        latency.delivery_frame,
+        latency.draw_delivery,
+        "From the server's time-stamp on a push to its receipt. By how much the two clocks differ, and how "
+        "far that is known, stands above, in what happened.",
+        "no push with a time-stamp came",
+    ),
+    Chart(
         "spectrum.png",
         latency.SPECTRUM_TITLE,
         latency.spectrum_frame,

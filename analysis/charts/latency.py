@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
@@ -19,12 +20,19 @@ from wsoak.ledger.histogram import HIGHEST_EQUIVALENT
 from wsoak.ledger.units import NS_PER_MS
 
 TIME_TITLE: Final = "Response and service time"
+DELIVERY_TITLE: Final = "Delivery time of pushes"
 SPECTRUM_TITLE: Final = "Percentile spectrum of response and service time"
 
 NAMES_SHOWN: Final = 4
 """So many message names have a panel, the busiest ones."""
 PERCENTS: Final = (50.0, 90.0, 99.0)
 KINDS: Final = ("response", "service")
+DASHES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "response": ("-", {}),
+    "service": (":", style.HOLLOW),
+    "delivery": ("-", {}),
+}
+"""Line style, and more, by kind."""
 
 
 def busiest(run: Run, kind: str, most: int = NAMES_SHOWN) -> list[str]:
@@ -35,33 +43,53 @@ def busiest(run: Run, kind: str, most: int = NAMES_SHOWN) -> list[str]:
 
 def time_frame(run: Run) -> pd.DataFrame:
     """Milliseconds by second: columns ``(name, kind, "p50")``, and p90 and p99; the busiest names."""
-    names = busiest(run, "response")
+    return _over_time(run, KINDS, "response")
+
+
+def delivery_frame(run: Run) -> pd.DataFrame:
+    """The same of the kind ``delivery``."""
+    return _over_time(run, ("delivery",), "push")
+
+
+def _over_time(run: Run, kinds: Sequence[str], noun: str) -> pd.DataFrame:
+    """The first of the kinds says which names, and how many there are of what."""
+    first = kinds[0]
+    names = busiest(run, first)
     parts = {}
     for name in names:
-        for kind in KINDS:
+        for kind in kinds:
             table = run.binned.percentiles(kind, PERCENTS, [name])
             if not table.empty:
                 parts[name, kind] = table.drop(columns="n")
     if not parts:
         return nothing()
     frame = pd.concat(parts, axis=1).reindex(range(run.bins))
-    total = run.books.histogram("response").total
-    shown = sum(run.books.latency["response", name].total for name in names)
-    n = f"n = {counted(total, 'response')}"
-    others = len(run.binned.names("response")) - len(names)
+    total = run.books.histogram(first).total
+    shown = sum(run.books.latency[first, name].total for name in names)
+    n = f"n = {counted(total, noun)}"
+    others = len(run.binned.names(first)) - len(names)
     if others > 0:
         n += f", {shown:,} of them shown: the busiest {len(names)} of {len(names) + others:,} names"
     frame = signed(at_seconds(frame, run), run, n)
-    frame.attrs["counts"] = {name: run.books.latency["response", name].total for name in names}
+    frame.attrs["counts"] = {name: run.books.latency[first, name].total for name in names}
     return frame
 
 
 def draw_time(frame: pd.DataFrame) -> Figure:
     """A panel a message name: response time solid, service time dashed, a colour a percentile."""
+    return _draw_over_time(frame, TIME_TITLE)
+
+
+def draw_delivery(frame: pd.DataFrame) -> Figure:
+    """A panel a socket's name, a colour a percentile."""
+    return _draw_over_time(frame, DELIVERY_TITLE)
+
+
+def _draw_over_time(frame: pd.DataFrame, title: str) -> Figure:
     names = list(dict.fromkeys(frame.columns.get_level_values(0)))
     drawn = style.canvas([3.2] if len(names) == 1 else [2.3] * len(names))
     for axes, name in zip(drawn.panels, names, strict=True):
-        for kind, dash, more in (("response", "-", {}), ("service", ":", style.HOLLOW)):
+        for kind, (dash, more) in DASHES.items():
             for index, percent in enumerate(PERCENTS):
                 column = (name, kind, f"p{percent:g}")
                 if column in frame.columns:
@@ -82,7 +110,7 @@ def draw_time(frame: pd.DataFrame) -> Figure:
         axes.set_ylim(low, high * (high / low) ** 0.18)  # room for the name
     style.legend(drawn.panels[0])
     style.time_axis(drawn.panels[-1], frame)
-    return style.finish(drawn, TIME_TITLE, frame)
+    return style.finish(drawn, title, frame)
 
 
 def spectrum_frame(run: Run) -> pd.DataFrame:

@@ -16,12 +16,13 @@ from matplotlib.text import Text
 from analysis import fonts
 from analysis.charts import CHARTS, draw_all
 from analysis.charts.closes import ages_frame, closes_frame
-from analysis.charts.latency import spectrum_frame
+from analysis.charts.latency import delivery_frame, spectrum_frame
 from analysis.charts.openings import outcomes_frame, success_frame
 from analysis.charts.traffic import sockets_frame
 from analysis.frames import Run, load
 from analysis.style import log_ticks, settings
 from tests.analysis.runs import HEALTHY, REFUSED, SCENES, closed, made, rejection
+from wsoak.ledger.delta import Delta
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.rundir import RunWriter
 
@@ -56,7 +57,7 @@ def no_warnings() -> Iterator[None]:
 def test_a_scene_has_all_charts_for_which_it_has_data(scene: Scene, tmp_path: Path, name: str) -> None:
     drawn = draw_all(load(scene(name)), tmp_path)
 
-    assert {one.chart.file for one in drawn if one.path is None} == LEFT_OUT[name] | (
+    assert {one.chart.file for one in drawn if one.path is None} == LEFT_OUT[name] | {"delivery.png"} | (
         set() if name in WITH_ARRIVALS else {"arrivals.png"}
     )
     for one in drawn:
@@ -157,6 +158,24 @@ def test_a_run_without_anything_has_no_charts(tmp_path: Path) -> None:
     RunWriter(tmp_path / "run", {})._close_files()
 
     assert all(one.path is None for one in draw_all(load(tmp_path / "run"), tmp_path / "charts"))
+
+
+def test_pushes_have_a_chart_of_their_delivery(tmp_path: Path) -> None:
+    delta = Delta("0", 0)
+    for second in range(20):
+        delta.latency[1_700_000_000 + second, "delivery", "roadmap"] = Histogram.of(
+            [2_000_000] * 99 + [5_000_000]
+        )
+    writer = RunWriter(tmp_path / "run", {"run_id": "pushed", "started_at": 1_700_000_000.0})
+    writer.append(delta)
+    writer._close_files()
+
+    run = load(tmp_path / "run")
+    frame = delivery_frame(run)
+
+    assert frame.attrs["n"] == "n = 2,000 pushes"
+    assert frame["roadmap", "delivery", "p50"].dropna().unique() == pytest.approx([2.0], rel=0.001)
+    assert "roadmap (n 2,000)" in rendered(run)["delivery.png"]
 
 
 def test_many_ways_to_end_are_summed_up_as_other(tmp_path: Path) -> None:

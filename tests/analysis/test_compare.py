@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,15 @@ def rows(before: str, after: str) -> dict[str, tuple[str, str]]:
 def test_the_table_of_an_incident_report(scene: Scene) -> None:
     table = rows(str(scene("route-not-found")), str(scene("healthy")))
 
-    assert table["handshake success"] == ("0 %", "100 %")
-    assert table["sockets usable"] == ("no data", "100 %")
+    assert list(table)[:5] == [
+        "connection success rate",
+        "usable",
+        "errors a second",
+        "reconnect attempts",
+        "does the function work",
+    ]
+    assert table["connection success rate"] == ("0 %", "100 %")
+    assert table["usable"] == ("no data", "100 %")
     assert table["reconnect attempts"] == ("3,488", "0")
     assert table["errors a second"] == ("175.36", "0")
     assert table["closed 1000 by run's end"] == ("0", "20")
@@ -108,6 +116,53 @@ def test_json_holds_each_run_s_figures(scene: Scene, capsys: pytest.CaptureFixtu
     assert (before["handshake_success"], after["handshake_success"]) == (0.0, 1.0)
     assert before["findings"][0]["id"] == "server-unreachable"
     assert (before["response_p50_ms"], after["response_n"]) == (None, 370)
+
+
+def test_the_table_of_an_incident_report_is_in_the_json(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["compare", str(scene("route-not-found")), str(scene("healthy")), "--json"])
+
+    told = json.loads(capsys.readouterr().out)
+    rows_of = {row["figure"]: (row["before"], row["after"]) for row in told["incident_report"]}
+    assert rows_of["connection success rate"] == ("0 %", "100 %")
+    assert rows_of["reconnect attempts"] == ("3,488", "0")
+    assert rows_of["does the function work"][1].startswith("yes")
+    assert told["table"][: len(rows_of)] == told["incident_report"]
+
+
+def test_of_several_systems_each_is_told_whether_it_works(scene: Scene) -> None:
+    denied, healthy = (figures(scene(name)) for name in ("session-denied", "healthy"))
+    both = replace(denied, shares={**denied.shares, "call": (1.0, 1.0)})
+
+    told = {label: cells for label, *cells in compare((both,), (healthy,)).incident}
+
+    assert told["does dialogue work"] == [
+        "no: none of the sockets became usable and found closed-policy-denied",
+        "yes: every step succeeded and no fault was found",
+    ]
+    assert told["does call work"] == [
+        "yes: every step succeeded and no fault was found",
+        "cannot be said: it was not tried",
+    ]
+    assert not [label for label, *_ in compare((denied,), (healthy,)).incident if "dialogue" in label]
+
+
+def test_as_markdown_it_is_a_table_with_the_findings_below(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["compare", str(scene("route-not-found")), str(scene("healthy")), "--markdown"])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "|  | BEFORE (route-not-found) | AFTER (healthy) |"
+    assert lines[1] == "|---|---|---|"
+    assert "| connection success rate | 0 % | 100 % |" in lines
+    assert all(line.count(" | ") == 2 for line in lines if line.startswith("| "))
+    below = lines[lines.index("**BEFORE**") :]
+    assert any(
+        line.startswith("- ERROR route-not-found on") or "route-not-found on" in line for line in below
+    )
+    assert "- no findings" in below
 
 
 def test_it_writes_a_page_only_when_asked(scene: Scene, tmp_path: Path) -> None:

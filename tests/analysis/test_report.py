@@ -19,6 +19,7 @@ from tests.judge.booked import row
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.rundir import CONNECTIONS_FILE, FINDINGS_FILE, RunWriter
+from wsoak.ledger.timeline import ARRIVALS
 
 Scene = Callable[[str], Path]
 
@@ -129,6 +130,38 @@ def test_what_a_server_sent_is_escaped(tmp_path: Path) -> None:
     assert "\u202e" not in page
     assert "alert(1)" in tags.text
     assert not [tag for tag, attributes in tags.tags if "onerror" in attributes]
+
+
+def test_the_scenarios_own_figures_have_a_table(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path / "run", header(1))
+    delta = Delta("0", 0)
+    delta.timeline[STARTED_AT, "voice"] = row(opened=1, sent=3)
+    delta.timeline[STARTED_AT, "answered"] = row(check_passed=1200, check_failed=34)
+    delta.timeline[STARTED_AT, "words"] = row(metric_count=3, metric_sum=4.5)
+    # a counter and a trend of one name
+    delta.timeline[STARTED_AT, "first audio"] = row(metric_count=5, metric_sum=7)
+    delta.latency[STARTED_AT, "metric", "first audio"] = Histogram.of([1_000_000] * 3)
+    # the open model's wait is told elsewhere
+    delta.timeline[STARTED_AT, ARRIVALS] = row(arrived=1, served=1)
+    delta.latency[STARTED_AT, "metric", ARRIVALS] = Histogram.of([5_000_000])
+    writer.append(delta)
+    writer._close_files()
+    run = load(tmp_path / "run")
+
+    (own,) = [table for table in report.context(run, [])["tables"] if "own figures" in table.title]
+
+    assert own.columns == ("kind", "name", "n", "passed", "failed", "sum", "p50", "p95", "p99", "max")
+    assert own.rows == (
+        ("check", "answered", "1,234", "1,200", "34", "", "", "", "", ""),
+        ("counter", "first audio", "2", "", "", "7", "", "", "", ""),
+        ("counter", "words", "3", "", "", "4.5", "", "", "", ""),
+        ("trend", "first audio", "3", "", "", "", "1 ms", "1 ms", "1 ms", "1 ms"),
+    )
+    assert "own figures" in page_of(tmp_path / "run")[1].text
+
+
+def test_a_scenario_without_figures_of_its_own_has_no_such_table(reported: Scene) -> None:
+    assert "own figures" not in read(reported("refused"))[1].text
 
 
 def test_an_invalid_run_says_why_and_what_to_do(tmp_path: Path) -> None:

@@ -17,7 +17,17 @@ from typing import Any, Final
 
 import psutil
 
-from tests.e2e.processes import LOCUST, PATIENCE_S, ROOT, Load, Outcome, environment, eventually, is_alive
+from tests.e2e.processes import (
+    LOCUST,
+    NO_CHECKS,
+    PATIENCE_S,
+    ROOT,
+    Load,
+    Outcome,
+    environment,
+    eventually,
+    is_alive,
+)
 from wsoak.judge.validity import Doubt, doubts
 from wsoak.ledger.rundir import RunReader
 
@@ -183,7 +193,7 @@ def cluster(
     roles = forked if way == FORKS else ("--master", "--expect-workers", str(workers or 2))
     shown = ("--headless", "--only-summary") if headless else ()
     path = folder / "run"
-    command = [LOCUST, *where, *roles, *shown, "--run-dir", str(path), *UNHURRIED, *arguments]
+    command = [LOCUST, *where, *roles, *shown, "--run-dir", str(path), *NO_CHECKS, *UNHURRIED, *arguments]
     with ExitStack() as stack:
         out, err = folder / "master.out", folder / "master.err"
         with out.open("wb") as stdout, err.open("wb") as stderr:

@@ -24,7 +24,7 @@ def test_a_run_that_locust_holds_for_stopped_is_judged_all_the_same(tmp_path: Pa
     events: Any = Events()  # type: ignore[no-untyped-call]
     register(events)
     parsed = get_parser(default_config_files=[]).parse_args(
-        ["--run-dir", str(tmp_path / "run"), "--headless", "--master"]
+        ["--run-dir", str(tmp_path / "run"), "--checks", "none", "--headless", "--master"]
     )
     environment = Environment(
         events=events, user_classes=[EchoUser], host="http://127.0.0.1:1", parsed_options=parsed

@@ -22,6 +22,9 @@ from wsoak.ledger.rundir import RUN_FILE, RunReader
 ROOT: Final = Path(__file__).parents[2]
 LOCUST: Final = str(Path(sys.executable).with_name("locust"))
 
+NO_CHECKS: Final = ("--checks", "none")
+"""Before a test's own arguments, which may say otherwise: what most tests count is the load alone."""
+
 PATIENCE_S: Final = 120.0
 """No healthy machine needs as long for anything here, however busy it is."""
 
@@ -145,7 +148,7 @@ def loading(path: Path, *arguments: str, **env: str) -> Iterator[Load]:
         arguments: further ones, such as the user classes.
         env: what the environment has besides.
     """
-    command = [LOCUST, *arguments, "--headless", "--only-summary", "--run-dir", str(path)]
+    command = [LOCUST, *NO_CHECKS, *arguments, "--headless", "--only-summary", "--run-dir", str(path)]
     # beside the run's directory, and not in it; where that cannot be made, as near as may be
     folder = next(parent for parent in path.parents if parent.is_dir())
     out, err = folder / f"{path.name}.out", folder / f"{path.name}.err"

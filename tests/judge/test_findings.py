@@ -34,6 +34,12 @@ WELL = times(10, healthy)
 UNUSED: dict[str, Any] = {"usable": False, "messages_received": 0, "age_s": 0.01}
 IDLE: dict[str, Any] = {"age_s": 61.0, "idle_s": 60.0}
 
+HAPROXY_503 = (
+    "<html><body><h1>503 Service Unavailable</h1>\n"
+    "No server is available to handle this request.\n</body></html>\n"
+)
+NGINX_503 = "<html>\r\n<head><title>503 Service Temporarily Unavailable</title></head>\r\n</html>\r\n"
+
 FAULTS: list[tuple[str, list[ConnectionRecord]]] = [
     ("closed-policy-silent", times(10, closed, 1008, **UNUSED)),
     ("closed-policy-silent", times(10, closed, 4403, **UNUSED)),
@@ -58,6 +64,8 @@ FAULTS: list[tuple[str, list[ConnectionRecord]]] = [
     ("backend-dead", times(10, failed, "rejected-502")),
     ("backend-dead", times(10, failed, "rejected-504")),
     ("backend-dead", times(10, closed, 1014)),
+    ("backend-dead", times(10, failed, "rejected-503", status=503, body=HAPROXY_503)),
+    ("overload", times(10, failed, "rejected-503", status=503, body=NGINX_503)),
     ("upgrade-crash", times(10, failed, "rejected-500")),
     ("upgrade-crash", times(10, failed, "eof")),
     ("upgrade-reset", times(10, failed, "reset")),
@@ -159,6 +167,21 @@ def test_a_probe_tells_a_missing_route_from_a_refusal_or_crash(status: int, prob
 
     assert (finding.id, finding.count) == (probe, 10)
     assert any(f"{probe} was seen" in sentence for sentence in finding.evidence)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(403, "upgrade-refused"), (500, "upgrade-crash"), (404, "route-doubled")]
+)
+def test_a_route_that_opened_is_there_whatever_a_probe_found_besides(status: int, expected: str) -> None:
+    made = books([*WELL, *times(10, failed, f"rejected-{status}")], observed=[("route-doubled", 1, 1)])
+
+    assert expected in ids(made)
+
+
+def test_a_door_of_a_scenarios_own_that_opened_is_critical() -> None:
+    (finding,) = found(books(WELL, observed=[("unknown-task-accepted", 1, 3)]))
+
+    assert (finding.id, finding.severity, finding.count) == ("unknown-task-accepted", "critical", 1)
 
 
 def test_a_missing_route_names_the_path_and_the_rate_of_a_storm() -> None:
@@ -398,6 +421,41 @@ def test_a_restart_does_not_explain_more_broken_sockets_than_it_met() -> None:
     assert ids(books([*gone, *times(6, broken, "eof")])) == ["server-crash", "server-restart"]
 
 
+def died(at_s: float, back_s: float, sockets: int = 10) -> list[ConnectionRecord]:
+    """Sockets that break at one moment, and two attempts of each user that a proxy answers until then."""
+    broke = [broken("eof", at_s=at_s - 10 + n / 1000, idle_s=0.05) for n in range(sockets)]
+    answered = [
+        failed("rejected-502", at_s=at_s + 0.2 + (back_s - at_s - 0.4) * n / (2 * sockets), attempt=1)
+        for n in range(2 * sockets)
+    ]
+    return [*times(40, healthy), *broke, *answered]
+
+
+def test_a_back_end_that_died_explains_the_sockets_that_broke_with_it() -> None:
+    (finding,) = found(books(died(20, 30)))
+
+    assert (finding.id, finding.count) == ("backend-dead", 20)
+    assert any("10 connections that would read as server-crash" in text for text in finding.evidence)
+
+
+@pytest.mark.parametrize("at_s", [5.0, 50.0], ids=["before", "after"])
+def test_a_back_end_that_died_does_not_explain_sockets_that_broke_at_another_time(at_s: float) -> None:
+    broke = [broken("eof", at_s=at_s - 10, idle_s=0.05)]
+
+    assert ids(books([*died(20, 30), *broke])) == ["backend-dead", "server-crash"]
+
+
+def test_a_proxy_that_has_no_back_end_is_told_from_one_that_sheds_load() -> None:
+    made = books(
+        [
+            *times(6, failed, "rejected-503", status=503, body=HAPROXY_503),
+            *times(4, failed, "rejected-503", status=503, body="Too many connections"),
+        ]
+    )
+
+    assert [(finding.id, finding.count) for finding in found(made)] == [("backend-dead", 6), ("overload", 4)]
+
+
 def test_one_cause_seen_on_openings_and_on_closes_is_one_finding() -> None:
     made = books([*WELL, *times(6, failed, "rejected-503"), *times(4, closed, 1013)])
 
@@ -458,6 +516,15 @@ def test_times_are_seconds_from_the_start() -> None:
     )
 
     assert (finding.first_seen_s, finding.last_seen_s) == (3.0, 9.0)
+
+
+def test_a_peer_s_silence_is_dated_by_its_beginning() -> None:
+    # three heartbeats of 2 s, and 5 s for a close frame that nobody answers
+    lost = {"sent_code": 1011, "initiator": "client", "age_s": 30.0, "idle_s": 11.0}
+    (finding,) = found(books([broken("heartbeat-lost", at_s=float(n), **lost) for n in range(4)]))
+
+    assert finding.id == "peer-silent"
+    assert (finding.first_seen_s, finding.last_seen_s) == pytest.approx((19.0, 22.0), abs=0.01)
 
 
 def test_slow_upgrades_say_at_how_many_open_sockets_they_began() -> None:

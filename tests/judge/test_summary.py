@@ -12,6 +12,8 @@ from wsoak.judge.summary import happened, summarise, when
 from wsoak.judge.validity import doubts
 from wsoak.ledger.books import Books
 from wsoak.ledger.histogram import Histogram
+from wsoak.ledger.names import CLOCK, CLOCK_OFFSET, CLOCK_UNCERTAINTY, CLOCK_UNKNOWN
+from wsoak.ledger.records import Gauge
 from wsoak.ledger.timeline import ARRIVALS
 
 ENDED: dict[str, Any] = {"started_at": START_S, "ended_at": START_S + 60.0}
@@ -123,6 +125,55 @@ def test_a_run_under_way_has_the_rate_of_what_is_on_record() -> None:
 
 def test_a_closed_model_has_no_arrivals() -> None:
     assert "arrived" not in text(books([healthy()]))
+
+
+PUSHES = Histogram.of([2 * MS] * 99 + [0])
+
+
+def timed_by(*readings: tuple[str, str, float]) -> Books:
+    """Books with pushes, and readings of the servers' clocks: worker, gauge, value."""
+    made = books([healthy()])
+    made.add_histogram("delivery", "dialogue", PUSHES)
+    for worker, gauge, value in readings:
+        made.add_gauge(Gauge(START_S + 1.0, worker, CLOCK, gauge, value))
+    return made
+
+
+def test_pushes_that_one_clock_timed_need_no_word_of_clocks() -> None:
+    lines = happened(timed_by(), ENDED)
+
+    assert "Pushes were delivered in p50 2 ms, p99 2 ms (n 100)." in lines
+    assert not any("clock is" in line or "did not say" in line for line in lines)
+    assert "1 of 100 pushes (1.0 %) came before being sent, by these clocks, and count as 0." in lines
+
+
+@pytest.mark.parametrize(
+    ("readings", "sentence"),
+    [
+        (
+            [("0", CLOCK_OFFSET, 0.02), ("0", CLOCK_UNCERTAINTY, 0.114)],
+            "its clock is 20 µs ahead of ours, known to ± 114 µs.",
+        ),
+        (
+            # the least certain one was in use for a while
+            [("0", CLOCK_OFFSET, -7000.0), ("0", CLOCK_UNCERTAINTY, 3.0), ("0", CLOCK_UNCERTAINTY, 1.0)],
+            "its clock is 7 s behind ours, known to ± 3 ms.",
+        ),
+        (
+            [("0", CLOCK_OFFSET, -1.0), ("1", CLOCK_OFFSET, 2.0), ("1", CLOCK_UNCERTAINTY, 0.5)],
+            "its clock is 1 ms behind to 2 ms ahead of ours, known to ± 500 µs.",
+        ),
+        (
+            [("0", CLOCK_OFFSET, 1.0), ("1", CLOCK_OFFSET, 2.0)],
+            "its clock is 1 ms to 2 ms ahead of ours",
+        ),
+        ([("0", CLOCK_UNKNOWN, 1.0)], "A server did not say what time it has"),
+    ],
+)
+def test_pushes_that_a_server_stamped_say_how_far_its_clock_is_known(
+    readings: list[tuple[str, str, float]], sentence: str
+) -> None:
+    assert sentence in text(timed_by(*readings))
 
 
 def test_many_sockets_are_summed_up_and_not_listed() -> None:

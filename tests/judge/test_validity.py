@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.judge.booked import START_S, books, closed, failed, healthy, row
-from wsoak.judge.validity import SAMPLES_NEEDED, Doubt, doubts, is_valid
+from wsoak.judge.validity import PREFLIGHT, SAMPLES_NEEDED, Doubt, doubts, is_valid
 from wsoak.ledger.books import Books
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import DESCRIPTORS_EXHAUSTED, PORTS_EXHAUSTED
@@ -373,3 +373,10 @@ def test_what_makes_a_run_invalid_comes_first() -> None:
     assert [doubt.invalid for doubt in raised] == [True, False]
     assert not is_valid(raised)
     assert raised[0].to_json()["id"] == PORTS_EXHAUSTED
+
+
+def test_a_run_that_its_checks_stopped_has_that_doubt_alone() -> None:
+    raised = found(Books(), {**ENDED, "ended_by": PREFLIGHT, "expected_workers": 2, "workers": []})
+
+    assert list(raised) == ["preflight-failed"]
+    assert raised["preflight-failed"].invalid

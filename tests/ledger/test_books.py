@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.ledger.clock import Clock
 from tests.ledger.samples import CONNECTIONS, DURATIONS_NS, DYADIC, TEXTS, connection, deltas
-from wsoak.ledger.books import SAMPLES, Books, EndGroup, GaugeSummary, Reconnects, Samples
+from wsoak.ledger.books import SAMPLES, Books, Crowd, EndGroup, GaugeSummary, Reconnects, Samples
 from wsoak.ledger.delta import KINDS, Delta
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import OUTCOMES
@@ -209,6 +209,52 @@ def test_what_an_end_has_in_common_is_derived_from_the_record(
     books.add_connection(connection(**changes))
     plain, changed = books.ends
     assert getattr(plain, attribute) is not getattr(changed, attribute)
+
+
+def group_of(*records: Any) -> EndGroup:
+    group = EndGroup()
+    for record in records:
+        group.add_record(record)
+    return group
+
+
+def timed_out(at_s: float, opening: int | None, worker: str = "w") -> Any:
+    return connection(outcome="timeout-upgrade", started_at=at_s, opening=opening, worker=worker)
+
+
+@pytest.mark.parametrize(
+    ("records", "onsets"),
+    [
+        ([], {}),
+        ([timed_out(5.9, 12), timed_out(5.1, 9), timed_out(5.5, 30)], {"w": (5, 9)}),
+        # a queue that others have just left is no measure
+        ([timed_out(7.0, 2), timed_out(5.9, 12)], {"w": (5, 12)}),
+        (
+            [timed_out(5.0, 9, "a"), timed_out(6.0, 2, "b"), timed_out(6.5, 1, "a")],
+            {"a": (5, 9), "b": (6, 2)},
+        ),
+        ([timed_out(5.0, None), timed_out(float("nan"), 1), connection(opening=1)], {}),
+        ([connection(outcome="timeout-tcp", opening=3), connection(outcome="reset", opening=3)], {}),
+    ],
+)
+def test_an_onset_is_the_least_number_under_way_in_the_first_second_of_time_outs(
+    records: list[Any], onsets: dict[str, tuple[int, int]]
+) -> None:
+    assert group_of(*records).onsets == onsets
+    assert group_of(*reversed(records)).onsets == onsets
+
+
+def test_sockets_that_opened_are_told_apart_by_how_many_were_opening() -> None:
+    openings = {1: 1.0, 2: 2.0, 3: 4.0, 4: 8.0, 7: 9.0}
+    records = [connection(opening=opening, upgrade_ms=ms, worker="w") for opening, ms in openings.items()]
+    records += [connection(opening=3, upgrade_ms=1.0, worker="v"), connection(opening=None)]
+    records += [connection(opening=9, upgrade_ms=None), connection(opening=9, outcome="rejected-403")]
+    assert group_of(*records).crowds == {
+        ("w", 1): Crowd(1, 1000, 1, 1),
+        ("w", 2): Crowd(2, 6000, 2, 3),
+        ("w", 3): Crowd(2, 17000, 4, 7),
+        ("v", 2): Crowd(1, 1000, 3, 3),
+    }
 
 
 @given(CONNECTIONS)

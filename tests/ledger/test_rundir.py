@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -316,6 +317,17 @@ def test_a_timeline_of_an_older_wsoak_has_zeros_for_newer_counters(tmp_path: Pat
     [row] = reader.timeline()
     assert (row.second, row.name, row.worker) == (7, "a", "w")
     assert dict(zip(COUNTERS, row.counters, strict=True)) == dict.fromkeys(COUNTERS, 0) | {"sent": 5}
+
+
+def test_connections_of_an_older_wsoak_do_not_say_how_many_were_opening(tmp_path: Path) -> None:
+    reader = write_run(tmp_path / "run", small_delta(0))
+    before = list(reader.connections())
+    path = reader.path / CONNECTIONS_FILE
+    lines = path.read_text().splitlines()
+    assert lines[0].endswith(",opening")
+    path.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
+    assert list(reader.connections()) == [replace(record, opening=None) for record in before]
+    assert reader.damaged == {}
 
 
 # --------------------------------------------------------------------------------- under way, ended, or cut

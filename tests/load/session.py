@@ -73,7 +73,10 @@ class Session:
             # of its own: Locust writes the host into the class
             user_classes=[type(each.__name__, (each,), {}) for each in user_classes],
             host=host,
-            parsed_options=parser.parse_args(["--run-dir", str(run_dir), *headless, *arguments]),
+            parsed_options=parser.parse_args(
+                # what tests count is the load alone
+                ["--run-dir", str(run_dir), "--checks", "none", *headless, *arguments]
+            ),
         )
         self.runner = self.environment.create_local_runner()
         self.web = self.environment.create_web_ui("127.0.0.1", 0, delayed_start=True) if web else None

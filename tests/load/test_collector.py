@@ -6,13 +6,24 @@ import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.ledger.samples import connection
+from wsoak.judge import figures
+from wsoak.judge.gates import Gate, parse_gates
+from wsoak.judge.verdict_text import junit
 from wsoak.ledger.delta import Delta
-from wsoak.ledger.rundir import FINDINGS_FILE, RUN_FILE, RunReader, UnwritableRun
+from wsoak.ledger.rundir import (
+    FINDINGS_FILE,
+    JUNIT_FILE,
+    RUN_FILE,
+    VERDICT_FILE,
+    RunReader,
+    UnwritableRun,
+)
 from wsoak.ledger.timeline import COUNTERS
 from wsoak.load.collector import Collector, new_run
 
@@ -169,3 +180,63 @@ def test_a_run_that_cannot_be_read_back_is_one_sentence() -> None:
     collector._writer.finish = finish_and_break  # type: ignore[method-assign]
     with pytest.raises(UnwritableRun, match="update wsoak"):
         collector.finish("stopped", workers=[])
+
+
+def gates_in(path: Path, *expressions: str) -> tuple[list[Gate], Path]:
+    """Gates, and the file that they are from."""
+    path.write_text("\n".join(f"[[gates]]\nexpr = '''{each}'''" for each in expressions))
+    return parse_gates(path.read_bytes(), str(path)), path
+
+
+def test_gates_are_judged_from_what_is_on_disk_and_kept_beside_it() -> None:
+    gates, file = gates_in(Path("gates.toml"), "usable >= 10%", "close{code=1000}.count == 0")
+    collector = Collector(Path("out"), {"started_at": STARTED_AT}, gates, file)
+    for seq in range(5):
+        collector.add(delta(seq))
+    verdict = collector.finish("stopped", workers=[]).verdict
+    assert verdict is not None
+    assert [result.verdict for result in verdict.results] == ["pass", "fail"]
+    assert verdict.exit_code == 1
+    assert json.loads(Path("out", VERDICT_FILE).read_text()) == verdict.to_json()
+    assert Path("out", JUNIT_FILE).read_text() == junit(verdict)
+
+
+def test_without_gates_there_is_no_verdict() -> None:
+    assert Collector(Path("out"), {"started_at": STARTED_AT}).finish("stopped", workers=[]).verdict is None
+    assert not Path("out", VERDICT_FILE).exists()
+
+
+@pytest.fixture
+def nobody_provides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that makes load, in which the analysis is never imported."""
+    monkeypatch.setattr(figures, "PROVIDERS", {})
+
+
+@pytest.mark.usefixtures("nobody_provides")
+def test_a_drift_is_what_the_analysis_says_in_a_process_of_its_own() -> None:
+    gates, file = gates_in(Path("gates.toml"), "usable >= 10%", "drift.memory < 2%/h")
+    collector = Collector(Path("out"), {"started_at": STARTED_AT}, gates, file)
+    for seq in range(5):
+        collector.add(delta(seq))
+    verdict = collector.finish("stopped", workers=[]).verdict
+    assert verdict is not None
+    assert [result.verdict for result in verdict.results] == ["pass", "inconclusive"]
+    # the analysis looked, and found no soak; in this process nobody could have
+    assert verdict.results[1].note not in ("", "not measured")
+    assert json.loads(Path("out", VERDICT_FILE).read_text()) == verdict.to_json()
+
+
+@pytest.mark.usefixtures("nobody_provides")
+def test_a_drift_that_the_analysis_cannot_measure_is_left_open(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gates, file = gates_in(Path("gates.toml"), "usable >= 10%", "drift.memory < 2%/h")
+    collector = Collector(Path("out"), {"started_at": STARTED_AT}, gates, file)
+    for seq in range(5):
+        collector.add(delta(seq))
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    verdict = collector.finish("stopped", workers=[]).verdict
+    assert verdict is not None
+    assert [result.verdict for result in verdict.results] == ["pass", "inconclusive"]
+    assert verdict.results[1].note == "not measured"
+    assert "could not measure the drift" in caplog.text

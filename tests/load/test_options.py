@@ -99,12 +99,15 @@ def test_a_second_set_of_hooks_has_events_of_its_own() -> None:
     assert locust.events is not events
 
 
+GATES: Final = str(Path(__file__).parents[2] / "gates.toml")
+
 VALUES: Final[list[tuple[str, str, Any]]] = [
     ("--run-dir", "results/x", Path("results/x")),
     ("--arrival-rate", "2.5", 2.5),
     ("--arrival-patience", "30", 30.0),
     ("--shape", "ramp:from=1,to=5,over=14s", "ramp:from=1,to=5,over=14s"),
     ("--client", "reference", "reference"),
+    ("--checks", "security", "security"),
     ("--accounts", __file__, Path(__file__)),
     ("--sockets-per-user", "3", 3),
     ("--message-rate", "0.25", 0.25),
@@ -114,8 +117,10 @@ VALUES: Final[list[tuple[str, str, Any]]] = [
     ("--close-timeout", "0.5", 0.5),
     ("--heartbeat", "20", 20.0),
     ("--reconnect", "none", "none"),
+    ("--retry-pause", "0.1", 0.1),
     ("--no-retry-codes", "1008, 4001", (1008, 4001)),
     ("--latency-limit", "250", 250.0),
+    ("--gates", GATES, Path(GATES)),
     ("--source-ips", "127.0.0.1, 127.0.0.2", ("127.0.0.1", "127.0.0.2")),
     ("--watch", "http://127.0.0.1:9/metrics", "http://127.0.0.1:9/metrics"),
     ("--tls-ca", __file__, __file__),
@@ -209,12 +214,16 @@ def test_what_is_no_number_in_range_is_refused(flag: str, text: Any) -> None:
         ("--message-rate", "1e-320"),
         ("--client", "fastest"),
         ("--client", ""),
+        ("--checks", "all"),
         ("--reconnect", "None"),
         ("--accounts", "/does/not/exist.csv"),
         ("--accounts", "/"),
         ("--accounts", "nul\0byte"),
         ("--tls-ca", "/does/not/exist.pem"),
         ("--tls-client-cert", "/"),
+        ("--gates", "/does/not/exist.toml"),
+        ("--gates", "/"),
+        ("--gates", "/dev/null"),
         ("--source-ips", "127.0.0.1,localhost"),
         ("--source-ips", "192.0.2.1"),
         ("--source-ips", "256.1.1.1"),
@@ -248,6 +257,17 @@ def test_every_mistake_is_named_at_once_also_from_the_command_line() -> None:
         "--sockets-per-user",
         "--reply-timeout",
         "--reconnect",
+    ]
+
+
+def test_every_mistake_in_the_gates_is_one_of_the_options(tmp_path: Path) -> None:
+    path = tmp_path / "gates.toml"
+    path.write_text("gates = ['usable >= 99', 'usabel >= 99%']")
+    assert mistakes(gates=str(path), client="x") == [
+        "--client: 'x' is none of fast, reference.",
+        f'--gates: {path}, line 1, gate 1 "usable >= 99": the limit of usable must be a share, '
+        "such as 99.9%, not 99.",
+        f'--gates: {path}, line 1, gate 2 "usabel >= 99%": unknown figure "usabel"; did you mean "usable"?',
     ]
 
 

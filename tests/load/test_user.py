@@ -765,7 +765,7 @@ def test_no_secret_reaches_a_name_an_error_a_log_or_the_record(
     """A server can hand out a token that no header can hold; also that must not show it."""
 
     def server(peer: Peer) -> None:
-        if "/ws" in peer.path:
+        if peer.path.startswith("/ws?"):
             # it tells everybody what it was asked for
             head = peer.read_head()
             peer.accept(frame(TEXT, "hello") + close_frame(1008)).hear_close()

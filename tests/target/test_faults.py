@@ -57,7 +57,7 @@ def test_a_fault_is_read_with_its_parameters(text: str, name: str, params: dict[
     [
         ("nonsense", "dialogue:lost-history"),
         ("dialogue:", "dialogue:lost-history"),
-        ("chat:lost-history", "dialogue, server"),
+        ("chat:lost-history", "the systems with faults are dialogue, "),
         ("dialogue:lost", "dialogue:lost-history"),
         ("dialogue:session-denied:share=1", "it has none"),
         ("dialogue:lost-history:portion=1", "its parameters are share"),

@@ -88,7 +88,7 @@ def test_a_port_in_use_is_one_sentence_and_exit_code_2(target: Target) -> None:
 
 MISTAKES = {
     "an unknown fault": (["--fault", "dialogue:lost"], "dialogue:lost-history"),
-    "an unknown system": (["--fault", "chat:lost"], "dialogue, server"),
+    "an unknown system": (["--fault", "chat:lost"], "the systems with faults are dialogue, "),
     "an unknown parameter": (["--fault", "dialogue:lost-history:portion=1"], "its parameters are share"),
     "a bad value": (["--fault", "dialogue:lost-history:share=2"], "from 0.0001 to 1"),
     "an unknown option": (["--faults", "x"], "--faults"),
@@ -301,7 +301,7 @@ def test_faults_are_listed_and_the_active_ones_with_their_parameters(target: Tar
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ({"system": "chat", "fault": "x"}, "dialogue, server"),
+        ({"system": "chat", "fault": "x"}, "the systems with faults are dialogue, "),
         ({"system": "dialogue", "fault": "x"}, "dialogue:lost-history"),
         ({"system": "dialogue", "fault": "x", "on": False}, "dialogue:lost-history"),
         ({"system": "dialogue", "fault": "lost-history", "params": {"share": 7}}, "from 0.0001 to 1"),

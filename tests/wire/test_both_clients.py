@@ -874,6 +874,28 @@ def test_a_close_during_the_hello_is_a_failed_opening() -> None:
     assert (facts.count("failed"), facts.count("opened"), facts.count("closed")) == (1, 0, 0)
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["in one segment", "in two segments"])
+def test_a_close_right_after_the_hello_is_the_close_of_an_open_socket(apart: bool) -> None:
+    def script(peer: Peer) -> None:
+        peer.accept()
+        peer.hear_text()
+        welcome, close = frame(TEXT, '{"type":"welcome"}'), close_frame(None)
+        for piece in (welcome, close) if apart else (welcome + close,):
+            peer.send(piece)
+        peer.hear_close()
+
+    def scenario(run: Run) -> None:
+        ws = run.open(hello=HELLO)
+        until(lambda: ws.ended)
+        assert not ws.send("start listening")
+
+    facts = both(script, scenario)
+    holds(facts.record, outcome="open", phase="", hello_ms=True, code=1005, initiator="server", usable=True)
+    assert facts.count("send_on_closed") == 1
+    assert (facts.count("failed"), facts.count("opened"), facts.count("closed")) == (0, 1, 1)
+    assert facts.durations["hello", "s"] == 1
+
+
 def test_a_hello_that_cannot_be_sent_leaves_no_socket_behind() -> None:
     def scenario(run: Run) -> None:
         with pytest.raises(TypeError):

@@ -7,16 +7,24 @@ say. What a server sent is quoted and made safe.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from wsoak.judge.rules import DO_NOT_RETRY, TELLS_OF_STORM, Basis, Rule
+from wsoak.judge.rules import DO_NOT_RETRY, SILENCES, TELLS_OF_STORM, Basis, Rule
 from wsoak.judge.storms import RETRIES_PER_USER_S, WINDOW_S, Storm, storms, users_of
 from wsoak.judge.terminal import quoted, safe
-from wsoak.judge.words import counted, duration, listed, of_all, percentile, span, were
-from wsoak.ledger.books import ACTIVE_WITHIN_S, Books, EndGroup, EndKind, ObservationSummary
+from wsoak.judge.words import counted, duration, figure, listed, of_all, percentile, span, were
+from wsoak.ledger.books import (
+    ACTIVE_WITHIN_S,
+    Books,
+    Crowd,
+    EndGroup,
+    EndKind,
+    GaugeSummary,
+    ObservationSummary,
+)
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import CANCELLED, OPEN, close_name, meaning
 from wsoak.ledger.timeline import value
@@ -27,6 +35,9 @@ FEW_SHARE: Final = 0.01
 
 BURST_S: Final = 10.0
 """Closes within this time come from one stop of the server."""
+
+SCENARIO: Final = "scenario"
+"""The source under which ``WebSocketUser.metric`` records a scenario's own gauges."""
 
 _TCP_FAST_NS: Final = 100_000_000
 _MEAN_FROM_S: Final = 0.05
@@ -57,15 +68,25 @@ class Case:
 
     @property
     def first_s(self) -> float:
-        """Unix time of the first end or observation."""
-        times = [group.first_s for _, group in self.groups]
+        """Unix time of the first end, silence or observation."""
+        times = [first_s for first_s, _ in self._spells()]
         return min([*times, self.observed.first_s] if self.observed else times)
 
     @property
     def last_s(self) -> float:
-        """Unix time of the last end or observation."""
-        times = [group.last_s for _, group in self.groups]
+        """Unix time of the last end, silence or observation."""
+        times = [last_s for _, last_s in self._spells()]
         return max([*times, self.observed.last_s] if self.observed else times)
+
+    def _spells(self) -> list[tuple[float, float]]:
+        """Unix times of the first and last of each way to end."""
+        silent = self.id in SILENCES
+        return [
+            (group.heard_first_s, group.heard_last_s)
+            if silent and group.heard_first_s <= group.heard_last_s
+            else (group.first_s, group.last_s)
+            for _, group in self.groups
+        ]
 
 
 Detail = Callable[[Case, Books], str | None]
@@ -84,6 +105,23 @@ def observed_sentences(summary: ObservationSummary, seen: str) -> tuple[str, ...
         f"{summary.count:,} of {summary.of:,}" if summary.of >= summary.count else f"{summary.count:,}"
     )
     return (f"{looked_at} looked at: {seen}.", *_texts("The check says", summary.texts.texts))
+
+
+def gauge_sentences(prefix: str, books: Books) -> tuple[str, ...]:
+    """How the gauges of scenarios with such names went, beside the users that there were."""
+    by_name: dict[str, GaugeSummary] = {}
+    for (_, source, name), summary in books.gauges.items():
+        if prefix and source == SCENARIO and name.startswith(prefix):
+            # each worker reads the same server: their readings are no parts of a sum
+            by_name.setdefault(name, GaugeSummary()).add(summary)
+    users = users_of(books)
+    beside = f", with {counted(users, 'user')} at the most" if users else ""
+    return tuple(
+        f"Gauge {safe(name)}: {figure(seen.least)} at the least, {figure(seen.greatest)} at the most, "
+        f"{figure(seen.last)} at the last of {counted(seen.count, 'reading')}{beside}."
+        for name, seen in sorted(by_name.items())
+        if seen.count > 1
+    )
 
 
 def storm_sentences(storm: Storm, books: Books, name: str) -> tuple[str, ...]:
@@ -232,6 +270,63 @@ def _concurrency(case: Case, books: Books) -> str | None:
     )
 
 
+def _onset(case: Case, books: Books) -> str | None:
+    """From how many handshakes under way at once the first time-outs came: the size of a queue.
+
+    Over several workers it is the sum of what each had under way when its own first one began; of a worker
+    without one, the most that any of its handshakes met.
+    """
+    if case.id != "upgrade-slow":
+        return None
+    onsets: dict[str, tuple[int, int]] = {}
+    for _, group in case.groups:
+        for worker, onset in group.onsets.items():
+            onsets[worker] = min(onset, onsets.get(worker, onset))
+    if not onsets:
+        return None
+    at_most: dict[str, int] = {}
+    for worker, crowd in _crowds(case, books):
+        at_most[worker] = max(crowd.most, at_most.get(worker, 0))
+    shares = {worker: least for worker, (_, least) in onsets.items()}
+    parts = [count for _, count in sorted((at_most | shares).items())]
+    under_way = f"Time-outs began with {counted(sum(parts), 'handshake')} under way at once"
+    if len(parts) == 1:
+        return f"{under_way}."
+    each = "each worker's at its own first one"
+    if len(shares) < len(parts):
+        each += ", and the most that a worker without one ever had"
+    return f"{under_way}: {' + '.join(f'{part:,}' for part in parts)}, {each}."
+
+
+def _growth(case: Case, books: Books) -> str | None:
+    """How the upgrades that succeeded became slower with the number of handshakes under way."""
+    if case.id != "upgrade-slow":
+        return None
+    by_digits: dict[int, Crowd] = {}
+    for _, crowd in _crowds(case, books):
+        by_digits.setdefault(crowd.most.bit_length(), Crowd()).add(crowd)
+    if len(by_digits) < 2:
+        return None
+    few, many = (
+        f"{duration(crowd.upgrade_sum_us / crowd.count * NS_PER_US)} with {_range(crowd)} under way"
+        f" (n {crowd.count:,})"
+        for crowd in (by_digits[min(by_digits)], by_digits[max(by_digits)])
+    )
+    return f"Upgrades that succeeded took, on average, {few} and {many} in the same process."
+
+
+def _crowds(case: Case, books: Books) -> Iterator[tuple[str, Crowd]]:
+    """The crowds of all opened sockets of the case's system, each with its worker."""
+    for kind, group in books.ends.items():
+        if kind.name == case.system:
+            for (worker, _), crowd in group.crowds.items():
+                yield worker, crowd
+
+
+def _range(crowd: Crowd) -> str:
+    return f"{crowd.least:,}" if crowd.least == crowd.most else f"{crowd.least:,} to {crowd.most:,}"
+
+
 def _attempt_rate(case: Case, books: Books) -> str | None:
     """Attempts a second and a user: the figure of a reconnect storm."""
     if case.id not in TELLS_OF_STORM and case.id != "server-unreachable":
@@ -320,6 +415,8 @@ _DETAILS: Final[Mapping[Basis, Sequence[Detail]]] = MappingProxyType(
             _errors,
             _bodies,
             _tcp,
+            _onset,
+            _growth,
             _concurrency,
             _attempt_rate,
         ),

@@ -10,11 +10,21 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from wsoak.judge.evidence import FEW_SHARE, Case, observed_sentences, sentences, storm_sentences
+from wsoak.judge.evidence import (
+    FEW_SHARE,
+    Case,
+    gauge_sentences,
+    observed_sentences,
+    sentences,
+    storm_sentences,
+)
 from wsoak.judge.rules import (
     AFTERMATH,
     AFTERMATH_AFTER_S,
     AFTERMATH_BEFORE_S,
+    AFTERMATH_S,
+    DOOR_OPEN,
+    DOOR_OTHERWISE,
     OBSERVED,
     OBSERVED_OTHERWISE,
     ONE_A_SOCKET,
@@ -130,14 +140,17 @@ def _rule_for(kind: EndKind, group: EndGroup, facts: Facts) -> Rule | None:
 
 def _facts(books: Books, name: str, ends: list[tuple[EndKind, EndGroup]]) -> Facts:
     observed = frozenset(id_ for (id_, of), seen in books.observations.items() if of == name and seen.count)
+    opened = bool(books.count("opened", name))
+    missing = not opened and _route_is_missing(observed)
     refusals = [
         kind
         for kind, _ in ends
-        if is_refusal(kind) and not (rejected_status(kind.outcome) == 403 and _route_is_missing(observed))
+        if is_refusal(kind) and not (rejected_status(kind.outcome) == 403 and missing)
     ]
     resets = [group for kind, group in ends if is_reset(kind) and not kind.ended_by_run]
     return Facts(
         observed=observed,
+        opened=opened,
         refused_later_only=bool(refusals) and all(kind.reconnect for kind in refusals),
         resets_while_active=2 * sum(group.active for group in resets) > sum(group.count for group in resets),
         idle_ends=idle_ends((kind, group) for kind, group in ends if may_be_idle_end(kind)),
@@ -189,7 +202,7 @@ def _severity(case: Case, books: Books, share: float) -> Severity:
 
 def _from_observations(books: Books, id_: str, name: str, started_at: float) -> Finding:
     summary = books.observations[id_, name]
-    rule = OBSERVED.get(id_, OBSERVED_OTHERWISE)
+    rule = OBSERVED.get(id_, DOOR_OTHERWISE if id_.endswith(DOOR_OPEN) else OBSERVED_OTHERWISE)
     return Finding(
         id=safe(id_),
         system=safe(name),
@@ -198,7 +211,7 @@ def _from_observations(books: Books, id_: str, name: str, started_at: float) -> 
         share=min(1.0, summary.count / summary.of) if summary.of else 0.0,
         first_seen_s=_since(summary.first_s, started_at),
         last_seen_s=_since(summary.last_s, started_at),
-        evidence=observed_sentences(summary, rule.seen),
+        evidence=observed_sentences(summary, rule.seen) + gauge_sentences(rule.gauges, books),
         hint=rule.hint,
     )
 
@@ -251,7 +264,7 @@ def _explains(cause: Finding, other: Finding) -> bool:
         return False
     return (
         other.first_seen_s >= cause.first_seen_s - AFTERMATH_BEFORE_S
-        and other.last_seen_s <= cause.last_seen_s + AFTERMATH_AFTER_S
+        and other.last_seen_s <= cause.last_seen_s + AFTERMATH_AFTER_S.get(cause.id, AFTERMATH_S)
     )
 
 

@@ -52,12 +52,14 @@ Basis = Literal["opening", "close"]
 class Facts:
     """What is known of all the connections of one name, beyond a single way to end.
 
-    ``observed``: ids that an observation of this name speaks for. ``refused_later_only``: log-ins were
-    refused on reconnects, and never on a first attempt. ``resets_while_active``: most resets came
-    while the server was writing. ``idle_ends``: the ways to end that came after one same time of silence.
+    ``observed``: ids that an observation of this name speaks for. ``opened``: some handshake succeeded.
+    ``refused_later_only``: log-ins were refused on reconnects, and never on a first attempt.
+    ``resets_while_active``: most resets came while the server was writing. ``idle_ends``: the ways to end
+    that came after one same time of silence.
     """
 
     observed: frozenset[str] = frozenset()
+    opened: bool = False
     refused_later_only: bool = False
     resets_while_active: bool = False
     idle_ends: frozenset[EndKind] = frozenset()
@@ -151,8 +153,13 @@ def _closed_with(*codes: int) -> Claim:
     return lambda kind, _group, _facts: kind.initiator == "server" and kind.code in codes
 
 
-_might_be_a_missing_route: Final = _answered(403, 404, 500)
-"""What servers answer where there is no route: 404 most of them, 403 Starlette, 500 Channels."""
+def _might_be_a_missing_route(kind: EndKind, _group: EndGroup, facts: Facts) -> bool:
+    """What servers answer where there is no route: 404 most of them, 403 Starlette, 500 Channels.
+
+    Where the route was there at times, it was there: the latter two refuse, or crash.
+    """
+    status = rejected_status(kind.outcome)
+    return status == 404 or (status in (403, 500) and not facts.opened)
 
 
 def _keepalive(group: EndGroup) -> bool:
@@ -228,7 +235,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "overload",
         "opening",
-        _answered(429, 503),
+        lambda kind, _group, _facts: rejected_status(kind.outcome) in (429, 503) and not kind.no_backend,
         "were turned away as too many",
         "The server or a proxy limits connections or their rate: look at its limits, at Retry-After, and at "
         "whether clients wait longer after each refusal.",
@@ -236,10 +243,11 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "backend-dead",
         "opening",
-        _answered(502, 504),
+        _either(_answered(502, 504), lambda kind, _group, _facts: kind.no_backend),
         "were answered by a proxy whose back end did not answer",
         "The proxy lives and the back end behind it does not answer: look at the back end's process and "
-        "health, and in the proxy's log for `connect() failed` or `upstream prematurely closed connection`.",
+        "health, and in the proxy's log for `connect() failed`, `upstream prematurely closed connection`, "
+        "`<NOSRV>` or `is DOWN`.",
     ),
     Rule(
         "upgrade-crash",
@@ -250,7 +258,9 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
         "crashed the server's handler before it answered",
         "The handler fails during the upgrade: look in the server's log for a panic or traceback at that "
-        "moment, such as `interface {} is nil, not string` or an identity that no middleware had set.",
+        "moment, such as `interface {} is nil, not string` or an identity that no middleware had set. Where "
+        "the request never reached it, a proxy ended the connection by a rule of its own (HAProxy's "
+        "`reject`, nginx's `return 444`).",
     ),
     Rule(
         "upgrade-reset",
@@ -415,11 +425,15 @@ RULES: Final[tuple[Rule, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class ObservedRule:
-    """A finding that scenarios and probes establish; ``seen`` completes "3 of 200 …"."""
+    """A finding that scenarios and probes establish; ``seen`` completes "3 of 200 …".
+
+    ``gauges`` begins the names of those gauges of scenarios that speak for it too; empty: there are none.
+    """
 
     severity: Severity
     seen: str
     hint: str
+    gauges: str = ""
 
 
 _ACCEPTED: Final = "Authenticate before the socket is used, and test this door in the server's own tests."
@@ -485,11 +499,40 @@ OBSERVED: Final[Mapping[str, ObservedRule]] = MappingProxyType(
             "Check --host and the port, that the server runs and listens on that address, and what stands "
             "between: firewalls, proxies, DNS.",
         ),
+        "health-failed": ObservedRule(
+            "critical",
+            "the health check before the load failed",
+            "Check --host: another service may answer there. Look at the server's log, and at what its "
+            "health depends on.",
+        ),
+        "rehearsal-failed": ObservedRule(
+            "critical",
+            "one user alone, before the load, did not come to its end",
+            "`python -m wsoak check` repeats it: compare what the scenario asks for with what the server "
+            "answers, request by request.",
+        ),
+        "no-answer": ObservedRule(
+            "critical",
+            "one user alone, before the load, got no answer on an open socket",
+            "The server takes messages and does not answer: look at its handler's log, and at whether the "
+            "scenario knows an answer when it sees one (`reply_id`, `usable_when`).",
+        ),
+        "descriptors-exhausted": ObservedRule(
+            "error",
+            "the generator has fewer file descriptors than the load needs",
+            "Raise the limit before the run (`ulimit -n`), or use more processes.",
+        ),
+        "ports-exhausted": ObservedRule(
+            "error",
+            "the generator has fewer local ports than the load needs",
+            "Use more source addresses (--source-ips), or widen net.ipv4.ip_local_port_range.",
+        ),
         "sessions-not-released": ObservedRule(
             "error",
             "sessions were still there after their end",
             "Look at what ends a session on the server: a hang-up, a lost socket and a time-out must each "
-            "remove it.",
+            "remove it. Users who are refused as busy (409) while they are not meet the same fault.",
+            gauges="open_",
         ),
         "unauthenticated-accepted": ObservedRule(
             "critical", "probes without credentials were let in", _ACCEPTED
@@ -524,6 +567,11 @@ OBSERVED_OTHERWISE: Final = ObservedRule(
     "error", "things were wrong", "The scenario reports this itself: look at the check that it names."
 )
 
+DOOR_OPEN: Final = "-accepted"
+"""How the id of a door that opened ends; a scenario may have doors of its own kind."""
+
+DOOR_OTHERWISE: Final = ObservedRule("critical", "probes were let in that must not be", _ACCEPTED)
+
 STORM: Final = ObservedRule(
     "warning",
     "came back without waiting",
@@ -554,15 +602,24 @@ AFTERMATH: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
             }
         ),
         "route-doubled": frozenset({"route-not-found"}),
+        # a proxy ends the sockets of a server that died, and says afterwards that there is none
+        "backend-dead": frozenset({"connection-reset", "server-crash"}),
     }
 )
 """Findings that another one explains, if they lie within its time: they become a line of its evidence."""
+
+SILENCES: Final = frozenset({"peer-silent"})
+"""Findings dated by when the silence began: three heartbeats, and a close frame that nobody answers, pass
+until such a socket has ended."""
 
 ONE_A_SOCKET: Final = frozenset({"connection-reset", "server-crash"})
 """Findings that a socket speaks for once, where an attempt that fails can be repeated any number of times."""
 
 AFTERMATH_BEFORE_S: Final = 2.0
-AFTERMATH_AFTER_S: Final = 60.0
+AFTERMATH_AFTER_S: Final[Mapping[str, float]] = MappingProxyType({"backend-dead": 2.0})
+"""How long after its last sign a finding still explains another one; ``AFTERMATH_S`` unless given. Sockets
+that break when the proxy has a back end again broke for a reason of their own."""
+AFTERMATH_S: Final = 60.0
 
 IDLE_AT_LEAST_S: Final = 5.0
 """A silence below this is no proxy's time-out."""

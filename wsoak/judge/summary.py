@@ -10,10 +10,12 @@ from wsoak.judge.evidence import percentile_pair
 from wsoak.judge.findings import Finding
 from wsoak.judge.terminal import safe
 from wsoak.judge.validity import Doubt, is_valid
-from wsoak.judge.words import counted, figure, listed, of_all, percent, span, were
-from wsoak.ledger.books import Books
+from wsoak.judge.words import counted, duration, figure, listed, of_all, percent, span, were
+from wsoak.ledger.books import Books, GaugeSummary
+from wsoak.ledger.names import CLOCK, CLOCK_OFFSET, CLOCK_UNCERTAINTY, CLOCK_UNKNOWN
 from wsoak.ledger.outcomes import OPEN
 from wsoak.ledger.timeline import ARRIVALS
+from wsoak.ledger.units import NS_PER_MS
 
 NAMES_SHOWN: Final = 8
 """Up to this many sockets have a sentence of their own."""
@@ -237,6 +239,38 @@ def _deliveries(books: Books) -> Iterator[str]:
     delivery = books.histogram("delivery")
     if delivery.total:
         yield f"Pushes were delivered in {percentile_pair(delivery)} (n {delivery.total:,})."
+        yield from _clocks(books)
+        if delivery.under:
+            early = of_all(delivery.under, delivery.total, "push")
+            yield f"{early} came before being sent, by these clocks, and count as 0."
+
+
+def _clocks(books: Books) -> Iterator[str]:
+    """What is known of the servers' clocks, by which pushes were timed; nothing where it was our own."""
+    offsets_ms = sorted(summary.last for summary in _of_clock(books, CLOCK_OFFSET))
+    uncertainty_ms = max((summary.greatest for summary in _of_clock(books, CLOCK_UNCERTAINTY)), default=0.0)
+    if offsets_ms:
+        ahead = _ahead(offsets_ms[0], offsets_ms[-1])
+        known = f"known to ± {duration(uncertainty_ms * NS_PER_MS)}"
+        yield f"Their time-stamps are the server's: its clock is {ahead} ours, {known}."
+    if _of_clock(books, CLOCK_UNKNOWN):
+        yield "A server did not say what time it has: its time-stamps were taken for our clock's."
+
+
+def _of_clock(books: Books, gauge: str) -> list[GaugeSummary]:
+    return [
+        summary for (_, source, name), summary in books.gauges.items() if (source, name) == (CLOCK, gauge)
+    ]
+
+
+def _ahead(least_ms: float, most_ms: float) -> str:
+    """How far ahead, by workers that found from the least to the most."""
+    (near, way), (far, other_way) = (
+        (duration(abs(ms) * NS_PER_MS), "behind" if ms < 0 else "ahead of") for ms in (least_ms, most_ms)
+    )
+    if way != other_way:
+        return f"{near} {way} to {far} {other_way}"
+    return f"{near} {way}" if near == far else f"{near} to {far} {way}"
 
 
 def _checks(books: Books) -> Iterator[str]:

@@ -40,8 +40,14 @@ SAMPLES_NEEDED: Final[Mapping[float, int]] = MappingProxyType({95.0: 59, 99.0: 2
 UNSERVED_SHARE: Final = 0.01
 """More than this share of the open model's sessions not served: the load was not what was offered."""
 
+PREFLIGHT: Final = "preflight"
+"""How a run ended that the checks before the load have stopped."""
+
 WORKERS_GONE: Final = "workers-gone"
 """How a run ended whose workers have all ended, or were lost, before it."""
+
+STOPPED_BY_GATE: Final = "gate"
+"""How a run ended that a gate with ``abort = true`` has stopped."""
 
 CLOCK_TOLERANCE_S: Final = 2.0
 """How far a worker's clock may be from the master's, the report's way included."""
@@ -70,6 +76,13 @@ class Doubt:
         return {"id": self.id, "reason": self.reason, "advice": self.advice, "invalid": self.invalid}
 
 
+_PREFLIGHT_FAILED: Final = Doubt(
+    "preflight-failed",
+    "The checks before the load failed, and no load was made.",
+    "See the findings for what stood in the way; `python -m wsoak check` makes the checks alone.",
+    invalid=True,
+)
+
 Header = Mapping[str, Any]
 Check = Callable[[Books, Header], Iterable[Doubt]]
 
@@ -86,6 +99,9 @@ def doubts(
     ``header`` is what ``run.json`` says; ``under_way``: it still goes on, so that it is neither cut nor short
     of users; ``damaged``: unreadable lines by file, as ``RunReader.damaged`` has them.
     """
+    if header.get("ended_by") == PREFLIGHT:
+        # no load was made, and none is missing
+        return [_PREFLIGHT_FAILED, *_damaged(damaged, cut=False)]
     checks = [*_ALWAYS] if under_way else [_cut, _no_data, *_ALWAYS, *_AT_THE_END]
     found = [doubt for check in checks for doubt in check(books, header)]
     found += _damaged(damaged, cut=not under_way and header.get("ended_at") is None)
@@ -232,7 +248,7 @@ def _exhausted(books: Books, _header: Header) -> Iterator[Doubt]:
         )
 
 
-def _users(books: Books, _header: Header) -> Iterator[Doubt]:
+def _users(books: Books, header: Header) -> Iterator[Doubt]:
     users = round(sum(summary.greatest for summary in _by_worker(books, "users").values()))
     target = round(sum(summary.greatest for summary in _by_worker(books, "users_target").values()))
     if users >= target:
@@ -247,7 +263,8 @@ def _users(books: Books, _header: Header) -> Iterator[Doubt]:
         "users-below-target",
         f"{most} running at any reading (one a second), where {target:,} {were(target)} asked for{gone}.",
         "Let the run last longer than its ramp, or look for users that failed to start or stopped.",
-        invalid=True,
+        # a gate that has failed under less load than was asked for has failed
+        invalid=header.get("ended_by") != STOPPED_BY_GATE,
     )
 
 

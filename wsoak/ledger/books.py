@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.histogram import Histogram
-from wsoak.ledger.outcomes import CANCELLED
+from wsoak.ledger.outcomes import CANCELLED, OPEN, TIMEOUT_UPGRADE, says_no_backend
 from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
 from wsoak.ledger.timeline import ZERO, CounterRow, plus, value
 
@@ -47,6 +47,8 @@ class EndKind(NamedTuple):
     """Whether it was a later attempt of its user."""
     ended_by_run: bool
     state: str
+    no_backend: bool
+    """Whether it was answered 503 by a proxy that said that no server behind it answers."""
 
 
 class Reconnects(NamedTuple):
@@ -85,12 +87,38 @@ class Samples:
 
 
 @dataclass(slots=True)
+class Crowd:
+    """Sockets that opened while about as many handshakes as each other's were under way.
+
+    ``least`` and ``most`` are those numbers, ``ConnectionRecord.opening``.
+    """
+
+    count: int = 0
+    upgrade_sum_us: int = 0
+    least: int = 2**63
+    most: int = 0
+
+    def add(self, other: Crowd) -> None:
+        """Count the other's sockets too."""
+        self.count += other.count
+        self.upgrade_sum_us += other.upgrade_sum_us
+        self.least = min(self.least, other.least)
+        self.most = max(self.most, other.most)
+
+
+@dataclass(slots=True)
 class EndGroup:
     """The connections of one ``EndKind``: how many, when, how old, and their texts.
 
     ``first_s`` and ``last_s`` are Unix seconds of the end; ``idle`` is the time between the last bytes
-    received and the end; ``active`` counts the connections for which that was under ``ACTIVE_WITHIN_S``.
+    received and the end, and ``heard`` the Unix seconds of those bytes; ``active`` counts the connections for
+    which the time between was under ``ACTIVE_WITHIN_S``.
     ``tcp`` is the TCP phase of those that got through it, whatever came of them.
+
+    ``crowds`` has the opened ones by worker and by the binary digits of ``opening``: 1, 2 to 3, 4 to 7, …
+    ``onsets`` says for each worker in which Unix second the first one began that got no answer to its upgrade
+    in time, and the least ``opening`` of those that began in that second. Later ones tell less: who tries
+    again meets a queue that others have just left.
     """
 
     count: int = 0
@@ -101,10 +129,14 @@ class EndGroup:
     age_max_s: float = float("-inf")
     idle_min_s: float = float("inf")
     idle_max_s: float = float("-inf")
+    heard_first_s: float = float("inf")
+    heard_last_s: float = float("-inf")
     active: int = 0
     tcp_count: int = 0
     tcp_sum_us: int = 0
     tcp_max_ms: float = 0.0
+    crowds: dict[tuple[str, int], Crowd] = field(default_factory=dict)
+    onsets: dict[str, tuple[int, int]] = field(default_factory=dict)
     errors: Samples = field(default_factory=Samples)
     bodies: Samples = field(default_factory=Samples)
     reasons: Samples = field(default_factory=Samples)
@@ -127,11 +159,20 @@ class EndGroup:
         if idle_s is not None:
             self.idle_min_s = min(self.idle_min_s, idle_s)
             self.idle_max_s = max(self.idle_max_s, idle_s)
+            self.heard_first_s = min(self.heard_first_s, ended_at - idle_s)
+            self.heard_last_s = max(self.heard_last_s, ended_at - idle_s)
             self.active += idle_s < ACTIVE_WITHIN_S
         if record.tcp_ms is not None:
             self.tcp_count += 1
             self.tcp_sum_us += round(record.tcp_ms * 1000)
             self.tcp_max_ms = max(self.tcp_max_ms, record.tcp_ms)
+        opening = record.opening
+        if opening is not None:
+            if record.outcome == OPEN and record.upgrade_ms is not None:
+                upgrade_us = round(record.upgrade_ms * 1000)
+                self._add_crowd((record.worker, opening.bit_length()), Crowd(1, upgrade_us, opening, opening))
+            elif record.outcome == TIMEOUT_UPGRADE and math.isfinite(record.started_at):
+                self._add_onset(record.worker, (int(record.started_at), opening))
         self.errors.add_text(record.error)
         self.bodies.add_text(record.body)
         self.reasons.add_text(record.reason)
@@ -148,12 +189,27 @@ class EndGroup:
         self.age_max_s = max(self.age_max_s, other.age_max_s)
         self.idle_min_s = min(self.idle_min_s, other.idle_min_s)
         self.idle_max_s = max(self.idle_max_s, other.idle_max_s)
+        self.heard_first_s = min(self.heard_first_s, other.heard_first_s)
+        self.heard_last_s = max(self.heard_last_s, other.heard_last_s)
         self.active += other.active
         self.tcp_count += other.tcp_count
         self.tcp_sum_us += other.tcp_sum_us
         self.tcp_max_ms = max(self.tcp_max_ms, other.tcp_max_ms)
+        for key, crowd in other.crowds.items():
+            self._add_crowd(key, crowd)
+        for worker, onset in other.onsets.items():
+            self._add_onset(worker, onset)
         for sort in ("errors", "bodies", "reasons", "server_errors", "paths"):
             getattr(self, sort).add(getattr(other, sort).texts)
+
+    def _add_crowd(self, key: tuple[str, int], crowd: Crowd) -> None:
+        known = self.crowds.get(key)
+        if known is None:
+            known = self.crowds[key] = Crowd()
+        known.add(crowd)
+
+    def _add_onset(self, worker: str, onset: tuple[int, int]) -> None:
+        self.onsets[worker] = min(onset, self.onsets.get(worker, onset))
 
 
 @dataclass(slots=True)
@@ -389,4 +445,5 @@ def _kind_of(record: ConnectionRecord) -> EndKind:
         reconnect=record.attempt > 0,
         ended_by_run=record.ended_by_run,
         state=record.state,
+        no_backend=says_no_backend(record.status, record.body),
     )

@@ -138,6 +138,10 @@ class Recorder:
         """Unix time in seconds, to the microsecond, of a time-stamp of ``clock_ns``."""
         return round((at_ns + self._wall_minus_clock_ns) / NS_PER_S, 6)
 
+    def unix_ns(self, at_ns: int) -> int:
+        """Unix time in nanoseconds of a time-stamp of ``clock_ns``."""
+        return at_ns + self._wall_minus_clock_ns
+
     def tick(self, now_ns: int) -> None:
         """Close the current second if ``now_ns`` lies beyond it."""
         if now_ns >= self.second_end_ns:

@@ -39,8 +39,8 @@ class ConnectionRecord(Row):
     """One connection attempt, from the first look-up to the last byte.
 
     Durations are in milliseconds and are ``None`` where the phase was not reached, failed, or was not
-    needed (a name resolved before). All fields from ``age_s`` on are ``None`` or empty unless the outcome
-    is ``open``.
+    needed (a name resolved before). All fields from ``age_s`` on, but for ``opening``, are ``None`` or empty
+    unless the outcome is ``open``.
     """
 
     id: str
@@ -99,6 +99,9 @@ class ConnectionRecord(Row):
     bytes_sent: int
     """Payload bytes of messages sent."""
     bytes_received: int
+    opening: int | None = None
+    """How many handshakes of this name the process had under way when this one began, itself included;
+    ``None`` in a run of a wsoak that did not count them."""
 
     @property
     def handshake_ms(self) -> float:

@@ -27,7 +27,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final, Protocol, TypeVar
 from urllib.parse import quote, unquote
 
 from wsoak.ledger.books import Books
@@ -46,6 +46,8 @@ LATENCY_FILE: Final = "latency.hlog"
 GAUGES_FILE: Final = "gauges.csv"
 OBSERVATIONS_FILE: Final = "observations.csv"
 FINDINGS_FILE: Final = "findings.json"
+VERDICT_FILE: Final = "verdict.json"
+JUNIT_FILE: Final = "junit.xml"
 
 TIMELINE_COLUMNS: Final = ("second", "name", "worker", *COUNTERS)
 
@@ -55,12 +57,15 @@ SERVER_TEXT_COLUMNS: Final = frozenset({"body", "reason", "server_error", "text"
 COLUMN_TYPES: Final[dict[str, type]] = {
     **dict.fromkeys(("status", "attempt", "code", "sent_code", "received_code", "errno"), int),
     **dict.fromkeys(("messages_sent", "messages_received", "bytes_sent", "bytes_received"), int),
-    **dict.fromkeys(("count", "of"), int),
+    **dict.fromkeys(("count", "of", "opening"), int),
     **dict.fromkeys(("started_at", "age_s", "idle_s", "at", "value"), float),
     **dict.fromkeys(("resolve_ms", "tcp_ms", "tls_ms", "upgrade_ms", "hello_ms", "usable_ms"), float),
     **dict.fromkeys(("usable", "clean"), bool),
 }
 """The type of each column that is not text; an empty cell in one of these is ``None``."""
+
+_LATER: Final[dict[str, str]] = {**dict.fromkeys(COUNTERS, "0"), "opening": ""}
+"""Columns that an older wsoak may not have written, with the cell that stands for what it did not know."""
 
 _OPTIONAL_TEXT: Final = frozenset({"initiator"})
 """Text columns in which an empty cell is ``None`` rather than the empty text."""
@@ -221,12 +226,20 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         OSError: when the disk refuses; the old file is still there then.
     """
+    # what UTF-8 cannot hold (an option's bytes that were no text) becomes a JSON escape
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; see ``write_json``.
+
+    Raises:
+        OSError: when the disk refuses; the old file is still there then.
+    """
     temporary = path.with_name(path.name + ".new")
     try:
-        # what UTF-8 cannot hold (an option's bytes that were no text) becomes a JSON escape
         with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            json.dump(value, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -328,6 +341,25 @@ class LatencyInterval:
     histogram: Histogram
 
 
+class Sink(Protocol):
+    """Whoever wants to be told all that a run holds, while its books are added up."""
+
+    def take_row(self, second: int, name: str, row: CounterRow, /) -> None:
+        """A second's counters of one name and worker."""
+
+    def take_durations(self, second: int, kind: str, name: str, durations: Histogram, /) -> None:
+        """A second's durations of one kind and name."""
+
+    def take_connection(self, record: ConnectionRecord, /) -> None:
+        """An attempt that has ended."""
+
+    def take_gauge(self, gauge: Gauge, /) -> None:
+        """A reading."""
+
+    def take_observation(self, seen: Observation, /) -> None:
+        """An observation."""
+
+
 class RunReader:
     """A run directory being read, whether the run ended, goes on, or was cut at any byte.
 
@@ -413,19 +445,29 @@ class RunReader:
             raise UnreadableRun(f"{self.path / file_name} cannot be read: {error.strerror}.") from error
         return raw[: raw.rfind(b"\n") + 1]
 
-    def books(self) -> Books:
-        """The whole run added up."""
+    def books(self, *sinks: Sink) -> Books:
+        """The whole run added up; ``sinks`` are told all of it by the way, so that it is read once."""
         books = Books()
         for row in self.timeline():
             books.add_row(row.second, row.name, row.counters)
+            for sink in sinks:
+                sink.take_row(row.second, row.name, row.counters)
         for interval in self.latency():
             books.add_histogram(interval.kind, interval.name, interval.histogram)
+            for sink in sinks:
+                sink.take_durations(interval.second, interval.kind, interval.name, interval.histogram)
         for record in self.connections():
             books.add_connection(record)
+            for sink in sinks:
+                sink.take_connection(record)
         for gauge in self.gauges():
             books.add_gauge(gauge)
+            for sink in sinks:
+                sink.take_gauge(gauge)
         for observation in self.observations():
             books.add_observation(observation)
+            for sink in sinks:
+                sink.take_observation(observation)
         return books
 
     def _records(self, file_name: str, record_type: type[_Record]) -> Iterator[_Record]:
@@ -437,18 +479,20 @@ class RunReader:
         """Each row's values of these columns, wherever the file's first line says that they are."""
         lines = self._lines(file_name)
         columns = _split(next(lines, ""))
-        if not converters.keys() - set(COUNTERS) <= set(columns):
+        lacking = [column for column in converters if column not in columns]
+        if not _LATER.keys() >= set(lacking):
             for _ in lines:
                 self._damage(file_name)
             return
-        # a counter that an older wsoak did not have is zero: it reads the cell added to each row
-        wanted = [((*columns, column).index(column), convert) for column, convert in converters.items()]
+        unknown = [_LATER[column] for column in lacking]
+        known = (*columns, *lacking)
+        wanted = [(known.index(column), convert) for column, convert in converters.items()]
         for line in lines:
             cells = _split(line)
             try:
                 if len(cells) != len(columns):
                     raise ValueError("another number of cells")
-                cells.append("0")
+                cells += unknown
                 values = [convert(cells[index]) for index, convert in wanted]
             except ValueError:
                 self._damage(file_name)

@@ -22,6 +22,7 @@
 - ``shares``          which part of the whole each worker takes
 - ``keeper``          keeps one run's books, and judges it
 - ``collector``       books, run directory and judgement
+- ``apart``           gates that only the analysis can measure, measured by it
 - ``header``          what ``run.json`` says of a run
 - ``stats_feed``      the ledger in Locust's own tables
 - ``live``            the live line

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import NoReturn
 
 from wsoak.judge.terminal import safe
+from wsoak.judge.verdict_text import table
 from wsoak.load.collector import Judgement
 
 EXIT_USAGE = 2
@@ -29,11 +31,21 @@ def show_line(text: str) -> None:
     print(f"wsoak {text}", flush=True)
 
 
+def show_checks(lines: Iterable[str]) -> None:
+    """Print the table of the checks before the load."""
+    print("Checks before the load:")
+    for line in lines:
+        print(f"  {line}")
+    sys.stdout.flush()
+
+
 def show_judgement(judgement: Judgement) -> None:
     """Print what happened in a run, and where it is."""
     print()
     for sentence in judgement.sentences:
         print(safe(sentence, limit=SENTENCE_LIMIT))
+    if judgement.verdict is not None:
+        print(f"\n{table(judgement.verdict)}\n")
     print(
         f"The run is in {judgement.path}; draw it with: python -m analysis report {judgement.path}",
         flush=True,

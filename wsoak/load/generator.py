@@ -15,6 +15,9 @@ from wsoak.ledger.delta import Delta
 from wsoak.ledger.recorder import Recorder
 from wsoak.load.accounts import Accounts, read_accounts
 from wsoak.load.api import HOPELESS, LogIns
+from wsoak.load.checks.answers import HANDSHAKE_S, Prober
+from wsoak.load.checks.routes import RouteProbe
+from wsoak.load.clock import Clocks
 from wsoak.load.gauges import Gauges, Readings
 from wsoak.load.open_model import Arrivals
 from wsoak.load.options import BadOptions, Options
@@ -88,6 +91,7 @@ class Generator:
             worker_index,
             opener_of(options.client),
         )
+        self.routes = RouteProbe(self.recorder, self.prober)
         self.given_up = False
         self._give_up = give_up or self._stop_run
         self.log_ins = LogIns(self.recorder, self.give_up, self._users_to_come)
@@ -104,6 +108,7 @@ class Generator:
             if options.arrival_rate
             else None
         )
+        self.clocks = Clocks(self.recorder, self.tls)
         self._gauges = Gauges(self.recorder, self._own_readings, watched or [])
 
     def endpoint(self, host: str) -> Endpoint:
@@ -116,6 +121,10 @@ class Generator:
         if found is None:
             found = self._endpoints[host] = Endpoint.of(host)
         return found
+
+    def prober(self, patience_s: float = HANDSHAKE_S) -> Prober:
+        """A client for looks at the server that are in no book; see ``Prober``."""
+        return Prober(self.client.settings, self.tls, opener_of(self.options.client), patience_s)
 
     def next_user(self) -> int:
         """A number for each user of this process: 0, 1, 2, …."""
@@ -134,7 +143,9 @@ class Generator:
         """
         if self.arrivals is not None:
             self.arrivals.stop()
+        self.routes.stop()
         left = self.client.stop(self.options.close_timeout)
+        self.clocks.stop()
         self._gauges.stop()
         return left
 

@@ -3,7 +3,8 @@
     init_command_line_parser   our options
     init                       check the options, start the embedded target, learn the messages
     worker_connect             a worker that comes during a run gets a share of it
-    test_start                 Keeper in the master or only process, Producer in a worker or the only process
+    test_start                 Keeper in the master or only process, and the checks before the load;
+                               Producer in a worker or the only process
     report_to_master           what was recorded goes into Locust's statistics first
     test_stopping              no more users are asked for
     test_stop                  producers close their sockets and report; the keeper waits for all, and judges
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import os
-from argparse import Namespace
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -28,45 +29,46 @@ import gevent
 import psutil
 from gevent.event import Event
 from locust import argument_parser
+from locust import log as locust_log
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.event import Events
 from locust.exception import StopTest
 from locust.rpc import Message
-from locust.runners import STATE_INIT, STATE_MISSING, LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from wsoak.judge.validity import WORKERS_GONE
+from wsoak.judge.gates import BadGates
+from wsoak.judge.validity import PREFLIGHT, STOPPED_BY_GATE, WORKERS_GONE
 from wsoak.ledger.rundir import UnwritableRun
+from wsoak.load import roster
 from wsoak.load.accounts import BadAccounts
+from wsoak.load.beginning import Beginning, ChecksFailed, keep_books, workers_producer
 from wsoak.load.collector import Judgement
-from wsoak.load.console import EXIT_USAGE, refuse, show_judgement, show_line
+from wsoak.load.console import EXIT_USAGE, refuse, show_judgement
 from wsoak.load.generator import stop_run
+from wsoak.load.host import host_of, mistakes_in, start_target
 from wsoak.load.keeper import Keeper
 from wsoak.load.options import LOCAL_OPTIONS, BadOptions, Options, add_options
 from wsoak.load.producer import Producer
 from wsoak.load.relay import ACK, DRAIN, DROP, GIVE_UP, LEAVE, REPORT
 from wsoak.load.shape_follower import ShapeFollower, begin_shape, offer_shape, shape_ended
-from wsoak.load.shape_option import parse_shape
 from wsoak.load.shares import Shares
-from wsoak.load.stopping import end_forks, interrupt_between_turns, one_stop_at_a_time
+from wsoak.load.stopping import end_forks, interrupt_between_turns, one_stop_at_a_time, run_time_later
 from wsoak.load.target_process import TargetFailed, TargetProcess
 from wsoak.load.ticket import Ticket
 from wsoak.load.web_form import check_form
-from wsoak.wire.endpoint import BadUrl, Endpoint
+from wsoak.wire.endpoint import BadUrl
 
 log = logging.getLogger(__name__)
 
 EXIT_INVALID: Final = 4
-
-LEAST_ACCOUNTS: Final = 2_000
-"""How many accounts the embedded target seeds at least: the web UI does not know yet how many users come."""
 
 IMPORTED_BY: Final = os.getpid()
 """Locust imports us before it forks for ``--processes``."""
 
 PARENT_INTERVAL_S: Final = 1.0
 
-CANNOT_BEGIN: Final = (BadOptions, BadAccounts, UnwritableRun, OSError, psutil.Error)
+CANNOT_BEGIN: Final = (BadOptions, BadGates, BadAccounts, BadUrl, UnwritableRun, OSError, psutil.Error)
 
 
 class Hooks:
@@ -94,6 +96,11 @@ class Hooks:
         self._given_up = False
         self._signalled = False
         self._deserted = False
+        self._unchecked = False
+        self._load_began_s: float | None = None
+        """On ``time.monotonic``, where checks went before it."""
+        self._checks_over = Event()
+        self._checks_over.set()
         self._stopping = False
         self._ending = False
         self._prepared = Event()
@@ -112,6 +119,7 @@ class Hooks:
         self._parent = os.getppid() if os.getpid() != IMPORTED_BY else None
         if runner is not None:
             one_stop_at_a_time(runner)
+            run_time_later(runner, lambda: self._sit_out_checks(getattr(parsed, "run_time", None) or 0))
         if isinstance(runner, WorkerRunner):
             self._prepare_worker(environment, runner)
         else:
@@ -123,8 +131,8 @@ class Hooks:
         """What the master or only process does at ``init``."""
         parsed = environment.parsed_options
         runner = environment.runner
-        self._forks = isinstance(runner, MasterRunner) and bool(_processes(environment))
-        found = _mistakes(parsed, _host_of(environment))
+        self._forks = isinstance(runner, MasterRunner) and bool(roster.forked(environment))
+        found = mistakes_in(parsed, host_of(environment))
         if found:
             self._refuse(found)
         if isinstance(runner, MasterRunner):
@@ -132,10 +140,10 @@ class Hooks:
                 lambda client_id, **_: self._share(environment, runner, client_id)
             )
         offer_shape(environment, Options.of(parsed).shape)
-        if _host_of(environment) is None:
+        if host_of(environment) is None:
             self._start_target(environment)
         if environment.web_ui is not None:
-            check_form(environment, lambda merged: _mistakes(merged, merged.host))
+            check_form(environment, lambda merged: mistakes_in(merged, merged.host))
 
     def _prepare_worker(self, environment: Environment, runner: WorkerRunner) -> None:
         """What a worker does at ``init``."""
@@ -146,7 +154,7 @@ class Hooks:
             # its options are its parent's, who says what is wrong with them
             gevent.spawn(self._end_with_parent, environment)
             return
-        found = _mistakes(environment.parsed_options, None)
+        found = mistakes_in(environment.parsed_options, None)
         if found:
             # the master counts on us already; after Locust's "quit" of its only worker it would be deaf
             runner.send_message(LEAVE, {"sentences": found})
@@ -162,7 +170,7 @@ class Hooks:
         if not isinstance(environment.runner, (LocalRunner, MasterRunner)):
             # a worker that comes during a run is told to begin while Locust still makes its runner
             self._prepared.wait()
-        self._failed = self._given_up = self._deserted = self._stopping = False
+        self._failed = self._given_up = self._deserted = self._stopping = self._unchecked = False
         self._judgement = None
         self._spawner = gevent.getcurrent()
         self._refusing = set()
@@ -174,6 +182,8 @@ class Hooks:
                 self._begin(environment)
         except CANNOT_BEGIN as error:
             self._refuse_run(environment, error)
+        except ChecksFailed as failed:
+            self._stop_before_the_load(environment, failed)
         else:
             self._finished.clear()
 
@@ -244,10 +254,14 @@ class Hooks:
         """Set the exit code; the run is over, or about to be."""
         # a signal can also come while the run is being finished; that takes as long as its sockets' closes
         self._finished.wait()
-        if self._failed:
+        # an exception of the scenario's or our own is an internal error, however well the server did
+        gated = bool(getattr(environment.parsed_options, "gates", ""))
+        if self._failed or (gated and locust_log.unhandled_greenlet_exception):
             environment.process_exit_code = EXIT_USAGE
         elif self._judgement is not None and not self._judgement.valid:
             environment.process_exit_code = EXIT_INVALID
+        elif self._judgement is not None and self._judgement.verdict is not None:
+            environment.process_exit_code = self._judgement.verdict.exit_code
 
     def on_quit(self, **_: Any) -> None:
         """Let the embedded target go. Locust comes here twice after SIGTERM, and the second call ends us."""
@@ -352,72 +366,51 @@ class Hooks:
         """Begin the run in the master or only process."""
         runner = environment.runner
         assert runner is not None
-        options = Options.of(environment.parsed_options)
-        embedded = self._target is not None and environment.host == self._target.url
-        watched = [options.watch] if options.watch else []
-        if self._target is not None and embedded:
-            watched.append(str(self._target.pid))
-        master = runner if isinstance(runner, MasterRunner) else None
-        expected = getattr(environment.parsed_options, "expect_workers", None) or 1
-        workers = max(master.worker_count, expected) if master is not None else 0
-        keeper = Keeper(
-            environment,
-            options,
-            _host_of(environment) or "",
-            workers=workers,
-            alive=(lambda: self._reporting(master)) if master is not None else list,
-            send_all=master.send_message if master is not None else None,
-            watched=watched if master is not None else [],
-            show=show_line if environment.web_ui is None else None,
-        )
-        self._shares = Shares(workers, _alive(master, ready=True) if master is not None else ["local"])
-        ticket = Ticket(keeper.run_id, embedded, self._shares.by_worker, self._shares.count, os.getpid())
-        if environment.parsed_options is not None:
-            ticket.attach(environment.parsed_options)
+        begun = keep_books(environment, self._target, self._reporting)
+        # before the checks: a signal that comes while they go on ends a run
+        self._keeper, self._ticket, self._shares = begun.keeper, begun.ticket, begun.shares
         try:
-            if master is None:
-                self._produce(
-                    environment, Producer(environment, options, ticket, runner.send_message, watched=watched)
-                )
+            self._check_first(begun)
+            if isinstance(runner, LocalRunner):
+                self._produce(environment, begun.producer(runner))
         except CANNOT_BEGIN:
-            keeper.abandon()
+            self._keeper = None
+            begun.keeper.abandon()
             raise
-        self._keeper, self._ticket = keeper, ticket
-        begin_shape(environment, keeper.mark, lambda: runner.send_message(DROP, {}))
+        begin_shape(environment, begun.keeper.mark, lambda: runner.send_message(DROP, {}))
+
+    def _check_first(self, begun: Beginning) -> None:
+        """The checks before the load, at whose end there may be no run any more."""
+        self._load_began_s = None
+        self._checks_over.clear()
+        try:
+            if begun.check():
+                self._load_began_s = time.monotonic()
+        finally:
+            self._checks_over.set()
+        if self._keeper is not begun.keeper:
+            raise gevent.GreenletExit
+
+    def _sit_out_checks(self, run_time_s: float) -> None:
+        """The time that a run is to last is over, by Locust's clock; by ours it begins with the load."""
+        self._checks_over.wait()
+        if self._load_began_s is not None:
+            gevent.sleep(max(0.0, self._load_began_s + run_time_s - time.monotonic()))
 
     def _reporting(self, master: MasterRunner) -> list[str]:
-        return [name for name in _alive(master) if name not in self._refusing]
+        return [name for name in roster.alive(master) if name not in self._refusing]
 
     def _begin_worker(self, environment: Environment, runner: WorkerRunner) -> None:
         """Begin this worker's part of a run."""
-        parsed = environment.parsed_options
-        ticket = Ticket.attached(parsed)
-        if ticket is None:
-            raise BadOptions(["The master runs no wsoak scenario: give it the same locustfile"])
-        # the master's values came over ours; what belongs to this host is ours again
-        for name, value in self._own_options.items():
-            setattr(parsed, name, value)
-        options = Options.of(parsed)
-        name = worker_name(runner.worker_index)
-        watched = [options.watch] if options.watch and ticket.pid != self._parent else []
-
-        def give_up(sentence: str) -> None:
-            runner.send_message(GIVE_UP, {"worker": name, "sentence": f"{name}: {sentence}", "usage": False})
-
-        if self._finishing is not None:
-            self._finishing.abandon()
-        producer = Producer(
+        producer = workers_producer(
             environment,
-            options,
-            ticket,
-            runner.send_message,
-            worker=name,
-            index=runner.worker_index,
-            packed=True,
-            watched=watched,
-            give_up=give_up,
+            runner,
+            self._own_options,
+            self._parent,
             alone=lambda: self._end_alone(environment, "The master does not answer any more"),
         )
+        if self._finishing is not None:
+            self._finishing.abandon()
         self._produce(environment, producer)
 
     def _share(self, environment: Environment, master: MasterRunner, client_id: str) -> None:
@@ -425,8 +418,8 @@ class Hooks:
         keeper, parsed = self._keeper, environment.parsed_options
         if keeper is None or self._ticket is None or parsed is None:
             return
-        worker = _name_of(master, client_id)
-        heard = [name for name in _alive(master) if keeper.hears(name)]
+        worker = roster.name_of(master, client_id)
+        heard = [name for name in roster.alive(master) if keeper.hears(name)]
         if not self._shares.take(worker, heard):
             log.warning("%s came to a run of %d: its users share others' accounts.", worker, self._ticket.of)
         self._ticket = replace(self._ticket, shares=self._shares.by_worker)
@@ -437,31 +430,18 @@ class Hooks:
         environment.wsoak_generator = producer.generator  # type: ignore[attr-defined]
 
     def _start_target(self, environment: Environment) -> None:
-        parsed = environment.parsed_options
-        if isinstance(environment.runner, MasterRunner) and not _processes(environment):
-            refuse(
-                [
-                    "Give a --host: the embedded target listens on this machine's loopback only, and workers "
-                    "elsewhere cannot reach it."
-                ]
-            )
-        shape = Options.of(parsed).shape
-        wanted = max(getattr(parsed, "num_users", None) or 0, parse_shape(shape).peak_users if shape else 0)
         try:
-            target = TargetProcess(max(LEAST_ACCOUNTS, wanted))
-        except TargetFailed as error:
-            self._refuse([str(error)])
-        self._target = target
-        environment.host = target.url
-        log.info("No host was given: load goes to the embedded target at %s.", target.url)
+            self._target = start_target(environment, TargetProcess)
+        except (BadOptions, TargetFailed) as error:
+            self._refuse(error.mistakes if isinstance(error, BadOptions) else [str(error)])
 
     def _refuse_run(self, environment: Environment, error: Exception) -> None:
         """The run cannot begin: in the web UI say so and go on, else end."""
-        sentences = error.mistakes if isinstance(error, BadOptions) else [str(error)]
+        sentences = error.mistakes if isinstance(error, (BadOptions, BadGates)) else [str(error)]
         self._failed = True
         runner = environment.runner
         if isinstance(runner, WorkerRunner):
-            name = worker_name(runner.worker_index)
+            name = roster.worker_name(runner.worker_index)
             sentence = f"{name}: {' '.join(sentences)}"
             # an exception here would end the greenlet that hears what the master says
             environment.wsoak_refused = True  # type: ignore[attr-defined]
@@ -475,11 +455,28 @@ class Hooks:
         # one of the few exceptions that Locust lets through: it stops the test before there are users
         raise StopTest("The run cannot begin.")
 
+    def _stop_before_the_load(self, environment: Environment, failed: ChecksFailed) -> NoReturn:
+        """No load is made: the run is over and judged; in the web UI the process goes on."""
+        self._unchecked = True
+        self.on_test_stop(environment)
+        log.error("%s", failed)
+        runner = environment.runner
+        if runner is not None and runner.shape_greenlet is gevent.getcurrent():
+            # else the master would hold the shape for one that goes on
+            runner.shape_greenlet = None
+        stop_run(environment)
+        # the greenlet that would ask for users now; an exception of another sort would be shown as a crash
+        raise gevent.GreenletExit
+
     def _ended_by(self, environment: Environment, keeper: Keeper) -> str:
+        if self._unchecked:
+            return PREFLIGHT
         if self._signalled:
             return "signal"
         if self._deserted:
             return WORKERS_GONE
+        if keeper.stopped_by is not None:
+            return STOPPED_BY_GATE
         if self._given_up or keeper.broken is not None:
             return "given-up"
         if isinstance(environment.shape_class, ShapeFollower):
@@ -507,21 +504,6 @@ def register(events: Events) -> Hooks:
     return hooks
 
 
-def worker_name(index: int) -> str:
-    """The name of a worker in the run's records."""
-    return f"worker-{index}"
-
-
-def _name_of(master: MasterRunner, client_id: str) -> str:
-    return worker_name(master.get_worker_index(client_id))  # type: ignore[no-untyped-call]
-
-
-def _alive(master: MasterRunner, ready: bool = False) -> list[str]:
-    """The workers that live and have users, so that a last report can come; ``ready``: those without too."""
-    unwanted = (STATE_MISSING,) if ready else (STATE_MISSING, STATE_INIT)
-    return [_name_of(master, client.id) for client in master.clients.all if client.state not in unwanted]
-
-
 def _send_statistics(environment: Environment) -> None:
     """A worker's part of Locust's statistics, now: whoever has our next report has this too."""
     runner = environment.runner
@@ -533,30 +515,3 @@ def _send_statistics(environment: Environment) -> None:
 
 def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
     add_options(parser)
-
-
-def _processes(environment: Environment) -> int:
-    """How many workers Locust has forked; 0 for none."""
-    return getattr(environment.parsed_options, "processes", None) or 0
-
-
-def _host_of(environment: Environment) -> str | None:
-    """The host as Locust will use it: the option's, else the first user class's that names one."""
-    if environment.host:
-        return environment.host
-    return next((user_class.host for user_class in environment.user_classes if user_class.host), None)
-
-
-def _mistakes(parsed: Namespace | None, host: str | None) -> list[str]:
-    """Everything that is wrong with the options and the host, where there is one; a sentence each."""
-    mistakes: list[str] = []
-    try:
-        Options.of(parsed)
-    except BadOptions as error:
-        mistakes += error.mistakes
-    try:
-        if host is not None:
-            Endpoint.of(host)
-    except BadUrl as error:
-        mistakes.append(str(error))
-    return mistakes

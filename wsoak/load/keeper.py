@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import gevent
 from locust.env import Environment
 
+from wsoak.judge.abort import AbortWatch, Stopped
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.rundir import UnwritableRun
@@ -19,7 +20,7 @@ from wsoak.load.gauges import Gauges
 from wsoak.load.generator import stop_run
 from wsoak.load.header import run_header
 from wsoak.load.live import Window, line
-from wsoak.load.options import Options
+from wsoak.load.options import Options, read_gates
 from wsoak.load.relay import DRAIN, Roll
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 TURN_S: Final = 1.0
 LIVE_EVERY: Final = 2
 """A live line every so many turns."""
+LOOK_EVERY: Final = 2
+"""A look at the gates that may stop the run, every so many turns."""
 DRAIN_PATIENCE_S: Final = 60.0
 """How long living workers may take to stop and report, beyond the time-outs of their users and closes."""
 DRAIN_EVERY_S: Final = 1.0
@@ -78,7 +81,11 @@ class Keeper:
         self._started_ns = time.perf_counter_ns()
         self._roll = Roll(self.run_id)
         header = run_header(self.run_id, started_at, scenarios, host, options.plain())
-        self._collector = Collector(path, header | {"expected_workers": workers})
+        gates = read_gates(options.gates)
+        self._gates = gates
+        self._abort = AbortWatch(gates, started_at)
+        self.stopped_by: Stopped | None = None
+        self._collector = Collector(path, header | {"expected_workers": workers}, gates, options.gates)
         self.broken: UnwritableRun | None = None
         # a keeper of workers looks at itself too: a master that is busy is late to take reports
         self._own = Recorder(MASTER) if workers else None
@@ -102,6 +109,24 @@ class Keeper:
         if self._roll.take(message, self.elapsed_s, time.time()):
             self._add(delta)
         return {"run": message["run"], "seq": self._roll.acknowledged(message)}
+
+    def checked(self, checks: dict[str, Any], found: Iterable[Delta]) -> None:
+        """The checks before the load are done.
+
+        Args:
+            checks: as ``checks.steps.Outcome.to_json`` gives them.
+            found: what of it belongs in the books.
+        """
+        for delta in found:
+            self._add(delta)
+        self._note(checks=checks)
+
+    def load_begins(self) -> None:
+        """The run begins now, and not when its record did: what came before was no load."""
+        started_at = round(time.time(), 3)
+        self._started_ns = time.perf_counter_ns()
+        self._abort = AbortWatch(self._gates, started_at)
+        self._note(started_at=started_at)
 
     def hears(self, worker: str) -> bool:
         """Whether a worker has reported just now."""
@@ -138,7 +163,11 @@ class Keeper:
         self._keep_own()
         if self.broken is not None:
             raise self.broken
-        return self._collector.finish(ended_by, workers=self._roll.to_json(self.elapsed_s))
+        return self._collector.finish(
+            ended_by,
+            workers=self._roll.to_json(self.elapsed_s),
+            stopped_by=None if self.stopped_by is None else self.stopped_by.to_json(),
+        )
 
     def abandon(self) -> None:
         """The run cannot begin after all: nothing of it stays."""
@@ -156,8 +185,15 @@ class Keeper:
 
     def _add(self, delta: Delta) -> None:
         self._window.add(delta)
+        self._abort.add(delta)
         try:
             self._collector.add(delta)
+        except UnwritableRun as error:
+            self._break(error)
+
+    def _note(self, **fields: Any) -> None:
+        try:
+            self._collector.note(**fields)
         except UnwritableRun as error:
             self._break(error)
 
@@ -171,12 +207,21 @@ class Keeper:
         if self._own is not None:
             self._add(self._own.take())
 
+    def _look_at_gates(self) -> None:
+        if self.stopped_by is None:
+            self.stopped_by = self._abort.look(self._collector.books, self.elapsed_s)
+            if self.stopped_by is not None:
+                log.error("%s The run is stopped.", self.stopped_by.sentence)
+                stop_run(self._environment)
+
     def _turn_for_ever(self) -> None:
         turns = 0
         while True:
             gevent.sleep(TURN_S)
             self._keep_own()
             turns += 1
+            if turns % LOOK_EVERY == 0:
+                self._look_at_gates()
             if self._show is not None and turns % LIVE_EVERY == 0:
                 runner = self._environment.runner
                 users = runner.user_count if runner else 0

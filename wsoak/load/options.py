@@ -18,15 +18,17 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from wsoak.judge.gates import BadGates, Gate, parse_gates
 from wsoak.load.header import without_credentials
 from wsoak.load.shape_option import HELP as SHAPE_HELP
 from wsoak.load.shape_option import parse_shape
 
-LOCAL_OPTIONS: Final = ("source_ips", "watch", "tls_ca", "tls_client_cert")
+LOCAL_OPTIONS: Final = ("source_ips", "watch", "tls_ca", "tls_client_cert", "gates")
 """What belongs to a worker's own host, and is given on its own command line."""
 
 CLIENTS: Final = ("fast", "reference")
 RECONNECTS: Final = ("none", "backoff", "immediate")
+CHECKS: Final = ("none", "preflight", "security")
 
 
 class BadOptions(ValueError):
@@ -62,6 +64,12 @@ class Option:
 OPTIONS: Final = (
     Option("--run-dir", "", "Folder to write the run to; default: results/RUN-ID.", "DIR", in_web_form=False),
     Option("--client", "fast", "fast: wsoak's own client; reference: websocket-client.", choices=CLIENTS),
+    Option(
+        "--checks",
+        "preflight",
+        "Before the load: nothing; a rehearsal; or that and the doors that must be shut.",
+        choices=CHECKS,
+    ),
     Option("--accounts", "", "CSV or JSONL file of accounts, one a user.", "FILE", in_web_form=False),
     Option("--sockets-per-user", 1, "WebSockets that each user holds open.", "N"),
     Option(
@@ -95,6 +103,9 @@ OPTIONS: Final = (
         choices=RECONNECTS,
     ),
     Option(
+        "--retry-pause", 0.0, "Seconds that immediate waits, as a bad client's own loop does.", "SECONDS"
+    ),
+    Option(
         "--no-retry-codes",
         "1008,4001,4003,4401,4403",
         "Close codes after which a socket is not opened again under --reconnect backoff.",
@@ -106,6 +117,7 @@ OPTIONS: Final = (
         "The response time that matters to you, in ms; a tenth of it is the most that the generator may add.",
         "MS",
     ),
+    Option("--gates", "", "TOML file of what the run must meet: docs/gates.md.", "FILE", in_web_form=False),
     Option("--source-ips", "", "Local addresses to connect from, in turn.", "IP,IP", in_web_form=False),
     Option(
         "--watch",
@@ -179,6 +191,7 @@ class Options:
 
     run_dir: Path | None
     client: str
+    checks: str
     accounts: Path | None
     sockets_per_user: int
     message_rate: float
@@ -191,8 +204,10 @@ class Options:
     arrival_patience: float
     shape: str
     reconnect: str
+    retry_pause: float
     no_retry_codes: tuple[int, ...]
     latency_limit: float
+    gates: Path | None
     source_ips: tuple[str, ...]
     watch: str
     tls_ca: str
@@ -213,6 +228,8 @@ class Options:
             raw = getattr(parsed, option.dest, option.default) if parsed is not None else option.default
             try:
                 values[option.dest] = _CHECKS[option.dest](option, raw)
+            except BadGates as error:
+                mistakes += [f"{option.flag}: {mistake}" for mistake in error.mistakes]
             except ValueError as error:
                 mistakes.append(f"{option.flag}: {error}.")
         if mistakes:
@@ -278,6 +295,30 @@ def _optional_path(check: Check) -> Check:
     return path
 
 
+def read_gates(path: Path | None) -> list[Gate]:
+    """The gates in a file; none without one.
+
+    Raises:
+        judge.gates.BadGates: with every mistake.
+        OSError: when it cannot be read.
+    """
+    return [] if path is None else parse_gates(path.read_bytes(), str(path))
+
+
+def _gates(option: Option, raw: Any) -> Path | None:
+    path = _optional_path(_file)(option, raw)
+    if path is None:
+        return None
+    # not a pipe: it is read again when the run begins
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file")
+    try:
+        read_gates(path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+    return Path(path)
+
+
 def _source_ips(_: Option, raw: Any) -> tuple[str, ...]:
     addresses = tuple(part.strip() for part in str(raw or "").split(",") if part.strip())
     for address in addresses:
@@ -341,6 +382,7 @@ _CHECKS: Final[dict[str, Check]] = {
     "no_retry_codes": _codes,
     "run_dir": _optional_path(_text),
     "client": _choice,
+    "checks": _choice,
     "accounts": _optional_path(_file),
     "sockets_per_user": _at_least(1, "a whole number, 1 or above"),
     "message_rate": _not_negative,
@@ -350,7 +392,9 @@ _CHECKS: Final[dict[str, Check]] = {
     "close_timeout": _positive,
     "heartbeat": _not_negative,
     "reconnect": _choice,
+    "retry_pause": _not_negative,
     "latency_limit": _positive,
+    "gates": _gates,
     "source_ips": _source_ips,
     "watch": _watch,
     "tls_ca": _file,

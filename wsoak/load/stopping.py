@@ -6,7 +6,7 @@ import contextlib
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import gevent
 import psutil
@@ -28,6 +28,23 @@ def one_stop_at_a_time(runner: Runner) -> None:
             stop(*args, **kwargs)
 
     runner.stop = stop_or_wait  # type: ignore[method-assign]
+
+
+LOCUSTS_END: Final = "stop_and_optionally_quit"
+"""The function that Locust calls when ``--run-time`` is over."""
+
+
+def run_time_later(runner: Runner, wait: Callable[[], None]) -> None:
+    """Have the end of ``--run-time`` wait first: Locust counts it from before the run's checks on."""
+    quit_now = runner.quit
+
+    def quit_or_wait() -> None:
+        current = gevent.getcurrent()
+        if getattr(getattr(current, "_run", None), "__name__", "") == LOCUSTS_END:
+            wait()
+        quit_now()
+
+    runner.quit = quit_or_wait  # type: ignore[method-assign]
 
 
 def interrupt_between_turns(told: Callable[[], None]) -> Callable[[], None]:

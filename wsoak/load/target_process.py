@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import secrets
 import subprocess
 import sys
 from typing import Final
@@ -20,6 +22,19 @@ log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 15.0
+
+SECRET_VARIABLE: Final = "WSOAK_JWT_SECRET"
+SPARE_SECRET: Final = secrets.token_hex(32)
+"""For the embedded target where the environment has none; made at import, so that Locust's forks know it."""
+
+
+def shared_secret(embedded: bool) -> str | None:
+    """What tokens are signed with: the environment's secret, else that of our own embedded target, if any.
+
+    Args:
+        embedded: whether the server under load is the embedded target.
+    """
+    return os.environ.get(SECRET_VARIABLE) or (SPARE_SECRET if embedded else None)
 
 
 class TargetFailed(Exception):
@@ -49,7 +64,11 @@ class TargetProcess:
         ]
         # a session of its own: a terminal's Ctrl-C is for us, and the target must outlive our sockets
         self._process = cooperative.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, SECRET_VARIABLE: shared_secret(embedded=True)},
         )
         self._stopping = RLock()
         line = b""

@@ -29,14 +29,17 @@ from locust.env import Environment
 from locust.exception import CatchResponseError, StopUser
 
 from wsoak.ledger import outcomes
-from wsoak.ledger.units import s_to_ns
+from wsoak.ledger.units import NS_PER_S, s_to_ns
 from wsoak.load.accounts import Account, BadAccounts
 from wsoak.load.api import UNREADABLE, Answer, answer_of, unreadable
 from wsoak.load.backoff import delay_s
+from wsoak.load.clock import unix_ns_of
 from wsoak.load.door import Door
 from wsoak.load.generator import Generator, generator_of
 from wsoak.load.options import Options
 from wsoak.load.request_events import RequestEvents
+from wsoak.load.sequence import Counts
+from wsoak.load.sequence import Sequence as PushSequence
 from wsoak.wire.client import Hello
 from wsoak.wire.connection import Connection
 from wsoak.wire.dial import Request
@@ -50,6 +53,8 @@ MetricKind = Literal["counter", "gauge", "trend"]
 HELD_S: Final = 5.0
 """A socket that worked for so long was a success: after it the back-off begins anew."""
 ANY_HOST: Final = "http://127.0.0.1"
+LONGEST_DELIVERY_S: Final = 3600.0
+"""Any longer is no other figure: all of it lies beyond the histogram, which ends at a minute."""
 
 PRUNE_AT_LEAST: Final = 16
 """A user that remembers more sockets than this looks now and then which of them have ended."""
@@ -129,7 +134,8 @@ class WebSocketUser(User):
             heartbeat_s: seconds between pings, instead of ``--heartbeat``.
             slot: tells apart sockets of one name that a user holds at the same time.
             fresh: this is about something new, such as a new session, and no second attempt at the same:
-                a close code that forbids one does not count.
+                a close code that forbids one does not count, and after a usable socket that the server
+                closed with 1000 it is no reconnect.
 
         Returns:
             the connection, open or not: see ``is_open``, ``outcome``.
@@ -141,9 +147,10 @@ class WebSocketUser(User):
         name = name or path.partition("?")[0] or "/"
         attempt = self._wait_for_turn(name, slot, fresh)
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+        endpoint, request = self.endpoint, Request(path, pairs, subprotocols, origin)
         connection = self.generator.client.open(
-            self.endpoint,
-            Request(path, pairs, subprotocols, origin),
+            endpoint,
+            request,
             name,
             hello=hello,
             attempt=attempt,
@@ -152,6 +159,7 @@ class WebSocketUser(User):
             heartbeat_s=heartbeat_s,
             listener=self._listener,
         )
+        self.generator.routes.saw(connection, endpoint, request)
         self._last[name, slot] = (connection, attempt)
         if not connection.ended:
             self._sockets.append(connection)
@@ -198,14 +206,14 @@ class WebSocketUser(User):
     def _wait_for_turn(self, name: str, slot: int, fresh: bool) -> int:
         """Wait before a reconnect as the policy says; the attempt's number, 0 where it is no reconnect."""
         last, attempt = self._last.get((name, slot), (None, 0))
-        if last is None or not _went_wrong(last):
+        if last is None or not _went_wrong(last) or (fresh and _was_done(last)):
             return 0
         attempt = 1 if last.usable and last.age_s >= HELD_S else attempt + 1
         if self.options.reconnect == "none":
             raise StopUser
         if self.options.reconnect == "immediate":
             # what a bad client does; but even that must let the others run
-            gevent.sleep(0)
+            gevent.sleep(self.options.retry_pause)
             return attempt
         if last.code in self.options.no_retry_codes and not fresh:
             # the server said that there is no point: the user is still there, and stays without this socket
@@ -356,6 +364,64 @@ class WebSocketUser(User):
         """
         self.generator.recorder.observe(finding, name, count, of, text)
 
+    def delivery(self, name: str, duration_s: float) -> None:
+        """Count a push that took so many seconds, by one clock: of these there will be percentiles.
+
+        Args:
+            name: the name of the socket that it came on.
+        """
+        series = self.generator.recorder.series(name)
+        series.delivery_ns.append(s_to_ns(min(max(0.0, duration_s), LONGEST_DELIVERY_S)))
+
+    def delivered(self, name: str, sent_at: Any, received_ns: int) -> float | None:
+        """Count a push that the server says it sent at ``sent_at``, its clock's offset taken off.
+
+        The offset is estimated once a process and server, from the ``time`` at ``health_path``; the first to
+        need it wait for it. A push that came before it was sent counts as 0, which lies below the
+        histogram's range and is counted there; by more than the estimate may be off, it is made anew too.
+
+        Args:
+            name: the name of the socket that it came on.
+            sent_at: an ISO 8601 time, UTC unless it says otherwise.
+            received_ns: when it came: the message's ``received_ns``.
+
+        Returns:
+            seconds, as measured and so perhaps below 0; ``None``, and nothing counted, where ``sent_at`` is
+            no time.
+        """
+        sent_unix_ns = unix_ns_of(sent_at)
+        if sent_unix_ns is None:
+            return None
+        recorder, clocks, endpoint = self.generator.recorder, self.generator.clocks, self.endpoint
+        received_unix_ns = recorder.unix_ns(received_ns)
+        duration_ns = received_unix_ns - sent_unix_ns
+        offset = clocks.offset(endpoint, self.health_path)
+        if offset is not None:
+            duration_ns += offset.offset_ns
+            if duration_ns < -offset.uncertainty_at(received_unix_ns):
+                clocks.doubt(endpoint, self.health_path)
+        duration_s = duration_ns / NS_PER_S
+        self.delivery(name, duration_s)
+        return duration_s
+
+    def observe_sequence(self, name: str, sequence: PushSequence, *, over: bool = True) -> Counts:
+        """Report what became of numbered pushes since the last time: gaps, repeats and what came too late.
+
+        Args:
+            name: the name of the socket that they came on.
+            over: nothing more will come; see ``sequence.Sequence.take``.
+        """
+        counts = sequence.take(over=over)
+        lost = f"number {counts.first_gap} never came" if counts.gaps else ""
+        for finding, wrong, of, text in (
+            ("sequence-gap", counts.gaps, counts.expected, lost),
+            ("messages-repeated", counts.repeated, counts.received, "pushes by their number"),
+            ("messages-reordered", counts.reordered, counts.received, "pushes by their number"),
+        ):
+            if wrong or of:
+                self.observe(finding, name, wrong, of, text if wrong else "")
+        return counts
+
     # ------------------------------------------------------------------------- what a scenario says of itself
 
     health_path: ClassVar[str | None] = None
@@ -423,6 +489,11 @@ def _unless_stopped(function: Callable[[], Any], stops: list[StopUser]) -> Any:
     except StopUser as stop:
         stops.append(stop)
         return None
+
+
+def _was_done(connection: Connection) -> bool:
+    """Whether the server closed it as one that had served its purpose."""
+    return connection.usable and connection.code == 1000 and not connection.close_error
 
 
 def _went_wrong(connection: Connection) -> bool:

@@ -139,6 +139,7 @@ class Client:
         self.lingering: set[Link] = set()
         self.in_flight = 0
         self.opening = 0
+        self._under_way: dict[str, int] = {}
         self.stopping = False
         self._opener = opener(self, tls)
         self._worker_index = worker_index
@@ -191,9 +192,12 @@ class Client:
                 reply_id=reply_id,
                 usable_when=usable_when,
                 listener=listener,
+                under_way=under_way,
             )
 
         self.opening += 1
+        under_way = self._under_way.get(name, 0) + 1
+        self._under_way[name] = under_way
         started_ns = time.perf_counter_ns()
         try:
             try:
@@ -209,6 +213,7 @@ class Client:
                 self._greet(connection, heartbeat_ns, hello, opening.started_ns + timeout_ns)
         finally:
             self.opening -= 1
+            self._one_less_under_way(name)
             self._look_drained()
         self._count(connection)
         return connection
@@ -322,6 +327,14 @@ class Client:
         elif connection.ended and connection.initiator is None:
             # one that had a link writes its own record, when it ends
             self.recorder.connection_ended(connection.record(now_ns))
+
+    def _one_less_under_way(self, name: str) -> None:
+        left = self._under_way[name] - 1
+        if left:
+            self._under_way[name] = left
+        else:
+            # a name may hold an id, and be new each time
+            del self._under_way[name]
 
     def _wait_until_drained(self, deadline_ns: int) -> None:
         while not self._is_drained():

@@ -1,0 +1,170 @@
+"""Plan page: a capacity plan as one HTML file that opens without a network.
+
+Whoever decides reads the first screen; whoever doubts it finds below what it rests on.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from analysis import style
+from analysis.charts import capacity as charts
+from analysis.planning import (
+    Plan,
+    carries,
+    coefficient,
+    header_cells,
+    headline,
+    interval,
+    row_cells,
+    shown_columns,
+)
+from analysis.report import environment
+from analysis.steps import Series
+from analysis.tables import Table, table
+from wsoak.judge.words import figure
+
+PLAN_FILE: Final = "capacity.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A chart as it stands in the page."""
+
+    title: str
+    n: str
+    source: Markup
+    reading: str
+
+
+def write_plan(plan: Plan, path: Path, sockets: Series | None = None) -> None:
+    """Write the plan's page; ``sockets``: how many were open at each second of the run."""
+    path.write_text(html(plan, sockets), encoding="utf-8")
+
+
+def html(plan: Plan, sockets: Series | None = None) -> str:
+    """The page's text; the pictures are in it."""
+    return environment().get_template("capacity.html").render(context(plan, sockets))
+
+
+def context(plan: Plan, sockets: Series | None) -> dict[str, Any]:
+    """What the template is filled with."""
+    return {
+        "source": plan.source,
+        "valid": plan.valid,
+        "reasons": [doubt for doubt in plan.doubts if doubt.invalid],
+        "answer": [sentence for sentence in headline(plan) if not sentence.startswith("NOT VALID")],
+        "facts": list(_facts(plan)),
+        "saturation": plan.saturation,
+        "missing": dict(plan.missing),
+        "pictures": list(_pictures(plan, sockets)),
+        "tables": list(_tables(plan)),
+        "no_peak_because": plan.usl.no_peak_because if plan.usl else (),
+        "limits": plan.limits,
+    }
+
+
+def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Pairs of label and words: the sum that leads to the number of nodes, line by line."""
+    asked, found, needed = plan.asked, plan.capacity, plan.nodes
+    if asked.slo is not None:
+        yield "Objective", asked.slo.text
+    if found is not None:
+        yield "Capacity of one node", carries(found, asked.load)
+    if needed is not None:
+        yield "Forecast peak", f"{needed.forecast:,.0f} {asked.load}"
+        yield (
+            "Planned load of a node",
+            f"{needed.a_node * needed.utilisation:,.0f} {asked.load}: {100 * needed.utilisation:g} % of the "
+            f"lower bound ({needed.a_node:,.0f})",
+        )
+        sum_ = f"{needed.forecast:,.0f} ÷ {needed.a_node * needed.utilisation:,.0f} = {needed.for_load:,}"
+        yield "Nodes", f"{sum_}, and {needed.spares} to spare: {needed.total:,}"
+    if plan.usl is not None and plan.usl.peak is not None:
+        peak = plan.usl.peak
+        yield (
+            "Peak of the throughput",
+            f"at {peak.load.value:,.0f} {asked.load} ({interval(peak.load)}): {figure(peak.throughput)} "
+            "replies a second",
+        )
+
+
+def _pictures(plan: Plan, sockets: Series | None) -> Iterator[Picture]:
+    objective = charts.objective_frame(plan)
+    if not objective.empty:
+        with style.settings():
+            drawn = charts.draw_objective(objective, plan)
+        yield _picture(
+            charts.OBJECTIVE_TITLE,
+            str(objective.attrs["n"]),
+            drawn,
+            "Each point is a step, with the interval that the scatter of its own blocks gives. The fit is "
+            "the best one that never gets better with more load; the capacity is where it crosses the limit.",
+        )
+    throughput = charts.throughput_frame(plan)
+    if not throughput.empty:
+        with style.settings():
+            drawn = charts.draw_throughput(throughput, plan)
+        yield _picture(
+            charts.THROUGHPUT_TITLE,
+            str(throughput.attrs["n"]),
+            drawn,
+            "The line is the Universal Scalability Law; the dashed one is what it would be if nothing waited "
+            "for anything. A pattern in the residuals below means that the law does not fit.",
+        )
+    over_time = pd.DataFrame() if sockets is None else charts.steps_frame(plan, sockets)
+    if not over_time.empty:
+        with style.settings():
+            drawn = charts.draw_steps(over_time, plan)
+        yield _picture(
+            charts.STEPS_TITLE,
+            str(over_time.attrs["n"]),
+            drawn,
+            "Only what lies in a band was measured; the settling of each step was left out.",
+        )
+
+
+def _picture(title: str, n: str, drawn: Figure, reading: str) -> Picture:
+    raw = io.BytesIO()
+    with style.settings():
+        drawn.savefig(raw, dpi=style.DPI, format="png")
+    encoded = base64.b64encode(raw.getvalue()).decode("ascii")
+    return Picture(title, n, Markup("data:image/png;base64,") + encoded, reading)
+
+
+def _tables(plan: Plan) -> Iterator[Table]:
+    columns = [*header_cells(plan)[:-1], "remark"]
+    rows = [row_cells(plan, row) for row in plan.rows]
+    shown = shown_columns(plan)
+    yield table(
+        "Steps",
+        [columns[index] for index in shown],
+        [[row[index] for index in shown] for row in rows],
+        [place for place, index in enumerate(shown) if index in (0, 1, 2, 3, 5)],
+        note="Little's law: requests in flight = rate × mean service time. A step at which the generator was "
+        "full is left out of every fit.",
+    )
+    if plan.usl is not None:
+        law = plan.usl
+        rows = [
+            ("γ", coefficient(law.gamma), f"replies a second for one of the {plan.asked.load}"),
+            ("α", coefficient(law.alpha), "contention: the share of the work that waits its turn"),
+            ("β", coefficient(law.beta), "coherency: what each pays for agreeing with each other one"),
+        ]
+        yield table(
+            "Universal Scalability Law",
+            ["", "value and 95 % interval", "what it is"],
+            rows,
+            [],
+            note=f"X(N) = γN / (1 + α(N − 1) + βN(N − 1)), least squares, α and β from 0 to 1; intervals "
+            f"from t({law.freedom}); residual error {figure(law.residual_error)} replies a second.",
+        )

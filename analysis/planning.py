@@ -1,0 +1,502 @@
+"""Planning: from a run with steps, or a table of loads and throughputs, to a capacity plan.
+
+    steps ─▶ capacity at the objective ─▶ nodes for the forecast ─▶ limits of all this, in words
+       └──▶ Universal Scalability Law
+
+A plan is data; ``plan_page`` makes it a page, and ``as_text`` and ``as_json`` the rest.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from analysis import saturation
+from analysis.capacity import Capacity, NoCapacity, Nodes, capacity_at, nodes, standard_errors
+from analysis.estimate import Estimate, plain
+from analysis.frames import Run
+from analysis.saturation import Little, Saturation
+from analysis.slo import Slo
+from analysis.steps import Step, steps_of
+from analysis.usl import NoFit, Usl, fit
+from wsoak.judge.terminal import safe
+from wsoak.judge.validity import Doubt, is_valid
+from wsoak.judge.words import counted, listed, percent, plural, span, were
+
+UTILISATION: Final = 0.7
+SPARES: Final = 1
+TEXT_WIDTH: Final = 110
+SOAK_S: Final = 600
+"""A step shorter than this says nothing of what is slow: leaks, caches, logs."""
+FAR: Final = 1.0
+"""A forecast beyond so many times what was tested, a node, is an extrapolation."""
+
+LOADS: Final[Mapping[str, Callable[[Step], float]]] = {
+    "sockets": lambda step: step.sockets,
+    "users": lambda step: step.users,
+}
+"""What a load may be counted in."""
+
+
+class BadTable(ValueError):
+    """A table that cannot be read; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One step of a plan. ``value`` is the objective's figure; ``why_not``: why the step is in no fit."""
+
+    label: str
+    load: float
+    throughput: float
+    value: float | None = None
+    error: float = math.nan
+    kept: bool | None = None
+    p99_s: float | None = None
+    failed: float | None = None
+    little: Little | None = None
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a plan is asked for; ``forecast`` in the load's unit."""
+
+    slo: Slo | None = None
+    forecast: float | None = None
+    utilisation: float = UTILISATION
+    spares: int = SPARES
+    load: str = "sockets"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A capacity plan. What could not be found is ``None``, and its reason in ``missing`` by its name."""
+
+    source: str
+    asked: Asked
+    rows: tuple[Row, ...]
+    capacity: Capacity | None
+    usl: Usl | None
+    nodes: Nodes | None
+    saturation: Saturation | None
+    missing: Mapping[str, str]
+    limits: tuple[str, ...]
+    doubts: tuple[Doubt, ...] = ()
+    steps: tuple[Step, ...] = field(default=(), repr=False)
+
+    @property
+    def valid(self) -> bool:
+        """Whether the run it was made of is to be believed."""
+        return is_valid(self.doubts)
+
+    @property
+    def used(self) -> list[Row]:
+        """The rows that are in the fits."""
+        return [row for row in self.rows if not row.why_not]
+
+
+def plan_of_run(run: Run, asked: Asked) -> Plan:
+    """The plan that a run with steps gives."""
+    steps = steps_of(run)
+    load = LOADS[asked.load]
+    errors = _errors(steps, asked.slo)
+    rows = tuple(
+        _row(step, load(step), error, asked.slo, run.header)
+        for step, error in zip(steps, errors, strict=True)
+    )
+    full = saturation.first_saturated(steps, run.header) if steps else None
+    return _plan(run.run_id, asked, rows, full, tuple(_run_limits(run, steps)), tuple(run.doubts), steps)
+
+
+def plan_of_table(path: Path, asked: Asked) -> Plan:
+    """The plan that a CSV table gives: columns ``load`` and ``throughput``, and ``p99_ms`` for an objective.
+
+    Raises:
+        BadTable: when it is none.
+        OSError: when it cannot be read.
+    """
+    rows = tuple(_table_rows(path, asked.slo))
+    limits = (
+        "The table says nothing of how it was measured: mind warm-up, the length of its steps and noise.",
+    )
+    return _plan(path.name, asked, rows, None, limits)
+
+
+def _plan(
+    source: str,
+    asked: Asked,
+    rows: tuple[Row, ...],
+    full: Saturation | None,
+    limits: tuple[str, ...],
+    doubts: tuple[Doubt, ...] = (),
+    steps: tuple[Step, ...] = (),
+) -> Plan:
+    missing: dict[str, str] = {}
+    used = [row for row in rows if not row.why_not]
+    law = _law(used, missing)
+    found = _capacity(used, asked, missing)
+    needed = None
+    if asked.forecast is not None:
+        if found is None:
+            missing["nodes"] = "Without a capacity no number of nodes follows."
+        else:
+            try:
+                needed = nodes(asked.forecast, found.estimate, asked.utilisation, asked.spares)
+            except NoCapacity as error:
+                missing["nodes"] = str(error)
+    told = (*_fit_limits(asked, used, found), *limits)
+    return Plan(source, asked, rows, found, law, needed, full, missing, told, doubts, steps)
+
+
+def _law(used: Sequence[Row], missing: dict[str, str]) -> Usl | None:
+    try:
+        return fit([row.load for row in used], [row.throughput for row in used])
+    except NoFit as error:
+        missing["usl"] = str(error)
+        return None
+
+
+def _capacity(used: Sequence[Row], asked: Asked, missing: dict[str, str]) -> Capacity | None:
+    slo = asked.slo
+    if slo is None:
+        missing["capacity"] = "No objective was given (--slo)."
+        return None
+    measured = [row for row in used if row.value is not None]
+    try:
+        return capacity_at(
+            [row.load for row in measured],
+            [slo.bad(row.value) for row in measured if row.value is not None],
+            [row.error for row in measured],
+            slo.bad(slo.limit.value),
+        )
+    except NoCapacity as error:
+        missing["capacity"] = str(error)
+        return None
+
+
+def _errors(steps: Sequence[Step], slo: Slo | None) -> list[float]:
+    if slo is None:
+        return [math.nan] * len(steps)
+    figures = [[slo.figure(block) for block in step.blocks] for step in steps]
+    return standard_errors([[slo.bad(value) for value in of if value is not None] for of in figures])
+
+
+def _row(step: Step, load: float, error: float, slo: Slo | None, header: Mapping[str, Any]) -> Row:
+    books = step.books
+    value = slo.figure(books) if slo else None
+    p99_ns = books.histogram("response").percentile_ns(99)
+    bad = books.count("failed") + books.count("reply_timeouts") + books.count("reply_lost")
+    tried = bad + books.count("opened") + books.count("replies")
+    why_not = saturation.generator_full(step, header)
+    if not why_not and load <= 0:
+        why_not = "nothing was open"
+    elif not why_not and not step.throughput_per_s:
+        why_not = "nothing came back"
+    return Row(
+        label=f"{step.number}",
+        load=load,
+        throughput=step.throughput_per_s,
+        value=value,
+        error=error,
+        kept=None if value is None or slo is None else slo.kept(value),
+        p99_s=None if p99_ns is None else p99_ns / 1e9,
+        failed=bad / tried if tried else None,
+        little=saturation.little(step),
+        why_not=why_not,
+    )
+
+
+def _table_rows(path: Path, slo: Slo | None) -> Iterator[Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = list(csv.DictReader(file))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BadTable(f"{path} is no CSV table: {error}.") from error
+    if not table or not {"load", "throughput"} <= set(table[0]):
+        raise BadTable(f"{path} should have a first line with the columns load and throughput.")
+    for line, cells in enumerate(table, 2):
+        try:
+            load, throughput = float(cells["load"]), float(cells["throughput"])
+            p99_s = float(cells["p99_ms"]) / 1000 if cells.get("p99_ms") else None
+        except (TypeError, ValueError):
+            raise BadTable(f"{path}, line {line}: the cells should be numbers.") from None
+        value = p99_s if slo is not None and slo.limit.dimension == "seconds" else None
+        kept = None if value is None or slo is None else slo.kept(value)
+        yield Row(f"{line - 1}", load, throughput, value, kept=kept, p99_s=p99_s)
+
+
+# ---------------------------------------------------------------------------------------- limits, in words
+
+
+def _fit_limits(asked: Asked, used: Sequence[Row], found: Capacity | None) -> Iterator[str]:
+    unit = asked.load
+    most = max((row.load for row in used), default=0.0)
+    if found is not None and not found.crossed:
+        if found.estimate.value > 0:
+            yield (
+                f"No step missed the objective: the capacity is {most:,.0f} {unit} or more, and how much "
+                "more was not tried. Repeat with higher steps."
+            )
+        else:
+            yield (
+                f"The lowest step ({min(found.loads):,.0f} {unit}) already missed the objective: the "
+                "capacity is below it. Repeat with lower steps."
+            )
+    if found is not None and found.jump is not None:
+        yield (
+            f"Between {found.jump[0]:,.0f} and {found.jump[1]:,.0f} {unit} the figure jumps across the "
+            "objective: where exactly is not known, and the lower bound is the step before. Finer steps "
+            "there would tell."
+        )
+    if asked.forecast is not None and asked.forecast > FAR * most > 0:
+        yield (
+            f"The forecast of {asked.forecast:,.0f} {unit} is {asked.forecast / most:,.1f} times the highest "
+            f"load that was tested ({most:,.0f}), on one node. That many nodes are enough if they share "
+            "nothing: what they do share (database, broker, load balancer, network) was not tested at that "
+            "load."
+        )
+
+
+def _run_limits(run: Run, steps: Sequence[Step]) -> Iterator[str]:
+    if not steps:
+        yield (
+            "The run has no steps: take a step shape, such as "
+            "--shape step:start=50,step=50,every=30s,steps=8."
+        )
+        return
+    shortest = min(step.window.seconds for step in steps)
+    if shortest < SOAK_S:
+        yield (
+            f"Each step was measured for as little as {span(shortest)}: leaks, full disks and caches that "
+            "grow over hours are not in these figures. A soak at the planned load shows them."
+        )
+    scenarios = [safe(str(name), 60) for name in run.header.get("scenarios") or []]
+    mix = f" of {listed(scenarios)}" if scenarios else ""
+    yield f"It is the capacity for the mix{mix} as it was run; another mix has another capacity."
+    yield "It is one run: another day's may differ. Record several, and plan with the lowest."
+    if saturation.is_local(run.header):
+        yield "Generator and server shared one machine, and took CPU from each other."
+    odd = [f"{step.number}" for step in steps if (law := saturation.little(step)) and law.holds is False]
+    if odd:
+        yield (
+            f"{plural('Step', len(odd))} {listed(odd)} {were(len(odd))} not steady: what was in flight is "
+            "not rate × mean time (Little's law), as when a queue grows or drains. How bad such figures are "
+            "depends on how long the step was."
+        )
+    if not run.gauge("cpu_share", saturation.TARGET).notna().any(axis=None):
+        yield "The server was not watched (--watch): what it ran out of cannot be said."
+
+
+# ------------------------------------------------------------------------------------------------- output
+
+
+def as_json(plan: Plan) -> str:
+    """The plan as JSON; shares of 1, seconds, the load in its own unit."""
+    return json.dumps(_plain(plan), indent=2)
+
+
+def _plain(plan: Plan) -> dict[str, Any]:
+    asked, law, found, needed = plan.asked, plan.usl, plan.capacity, plan.nodes
+    return {
+        "source": plan.source,
+        "valid": plan.valid,
+        "load": asked.load,
+        "slo": asked.slo.text if asked.slo else None,
+        "capacity": None if found is None else {**found.estimate.to_json(), "crossed": found.crossed},
+        "usl": None if law is None else _plain_law(law),
+        "nodes": None
+        if needed is None
+        else {
+            "forecast": needed.forecast,
+            "a_node": needed.a_node,
+            "utilisation": needed.utilisation,
+            "for_load": needed.for_load,
+            "spares": needed.spares,
+            "total": needed.total,
+        },
+        "saturated_first": None
+        if plan.saturation is None
+        else {
+            "step": plan.saturation.step,
+            "resource": plan.saturation.resource,
+            "generator": plan.saturation.generator,
+            "sentence": plan.saturation.sentence,
+        },
+        "steps": [_plain_row(row) for row in plan.rows],
+        "missing": dict(plan.missing),
+        "limits": list(plan.limits),
+        "doubts": [doubt.to_json() for doubt in plan.doubts],
+    }
+
+
+def _plain_law(law: Usl) -> dict[str, Any]:
+    peak = law.peak
+    return {
+        "alpha": law.alpha.to_json(),
+        "beta": law.beta.to_json(),
+        "gamma": law.gamma.to_json(),
+        "limit": plain(law.limit),
+        "peak": None if peak is None else {"load": peak.load.to_json(), "throughput": peak.throughput},
+        "no_peak_because": list(law.no_peak_because),
+        "residual_error": law.residual_error,
+        "residuals": list(law.residuals),
+        "freedom": law.freedom,
+    }
+
+
+def _plain_row(row: Row) -> dict[str, Any]:
+    law = row.little
+    return {
+        "step": row.label,
+        "load": row.load,
+        "throughput": row.throughput,
+        "figure": row.value,
+        "kept": row.kept,
+        "p99_s": row.p99_s,
+        "failed": row.failed,
+        "littles_law": None
+        if law is None
+        else {"in_flight": law.read, "expected": law.expected, "holds": law.holds},
+        "left_out": row.why_not or None,
+    }
+
+
+def as_text(plan: Plan) -> str:
+    """The plan for a terminal."""
+    told = [*headline(plan), ""]
+    below = [""]
+    if plan.usl is not None:
+        below += [*law_sentences(plan.usl, plan.asked.load), ""]
+    for name, why in plan.missing.items():
+        below += [f"No {_MISSING[name]}: {why}", ""]
+    if plan.saturation is not None:
+        below += [plan.saturation.sentence, ""]
+    if plan.limits:
+        below += ["Limits of this plan", *(f"  - {limit}" for limit in plan.limits)]
+    lines = [*map(_wrapped, told), *_step_lines(plan), *map(_wrapped, below)]
+    return "\n".join(lines).rstrip()
+
+
+def _wrapped(sentence: str) -> str:
+    """A sentence in lines; what it is indented by, the lines after the first are, too."""
+    text = sentence.lstrip(" -")
+    return textwrap.fill(sentence, TEXT_WIDTH, subsequent_indent=" " * (len(sentence) - len(text)))
+
+
+_MISSING: Final = {
+    "capacity": "capacity at an objective",
+    "usl": "scalability law",
+    "nodes": "number of nodes",
+}
+
+
+def headline(plan: Plan) -> list[str]:
+    """The plan's sentences for whoever reads no further."""
+    told = []
+    if not plan.valid:
+        why = " ".join(doubt.reason for doubt in plan.doubts if doubt.invalid)
+        told.append(f"NOT VALID: do not plan with these numbers. {why}")
+    if plan.capacity is not None and plan.asked.slo is not None:
+        told.append(f"One node carries {carries(plan.capacity, plan.asked.load)} at {plan.asked.slo.text}.")
+    if plan.nodes is not None:
+        needed = plan.nodes
+        told.append(
+            f"{needed.forecast:,.0f} {plan.asked.load} need {counted(needed.total, 'node')}: "
+            f"{needed.for_load:,} at {100 * needed.utilisation:g} % of {needed.a_node:,.0f} each, "
+            f"and {counted(needed.spares, 'spare')}."
+        )
+    return told or [f"{counted(len(plan.rows), 'step')} of {safe(plan.source, 100)}."]
+
+
+def carries(found: Capacity, unit: str) -> str:
+    """A capacity in words, with its interval."""
+    of = found.estimate
+    if of.value == 0:
+        return f"fewer than {of.high:,.0f} {unit}" if math.isfinite(of.high) else f"no {unit} that were tried"
+    if not found.crossed:
+        return f"{of.value:,.0f} {unit} or more (not tried further; {of.low:,.0f} at least)"
+    return f"{of.value:,.0f} {unit} ({interval(of)})"
+
+
+def interval(of: Estimate, digits: int = 0) -> str:
+    """``95 %: 96 to 105``."""
+    high = f"{of.high:,.{digits}f}" if math.isfinite(of.high) else "more"
+    return f"95 %: {of.low:,.{digits}f} to {high}"
+
+
+def law_sentences(law: Usl, unit: str) -> list[str]:
+    """The law's coefficients, its peak or why there is none."""
+    told = [
+        "Universal Scalability Law X(N) = γN / (1 + α(N−1) + βN(N−1)):",
+        *(
+            f"  {sign} = {coefficient(of)}   {what}"
+            for sign, of, what in (
+                ("γ", law.gamma, f"a second for one of the {unit}"),
+                ("α", law.alpha, "contention: the share that waits its turn"),
+                ("β", law.beta, "coherency: what each pays for each other"),
+            )
+        ),
+    ]
+    peak = law.peak
+    if peak is not None:
+        told.append(
+            f"  The throughput peaks at {peak.load.value:,.0f} {unit} ({interval(peak.load)}) with "
+            f"{peak.throughput:,.0f} a second, and falls beyond."
+        )
+    else:
+        told += [f"  No peak is reported. {why}" for why in law.no_peak_because[:1]]
+        told += [f"  {why}" for why in law.no_peak_because[1:]]
+    return told
+
+
+def coefficient(of: Estimate) -> str:
+    """``0.0277 (95 %: 0.0024 to 0.0531)``."""
+    # what the bound of the fit pressed to nothing is nothing
+    value = of.value if of.value > 1e-6 * of.high else 0.0
+    return f"{value:.3g} (95 %: {of.low:.3g} to {of.high:.3g})"
+
+
+def _step_lines(plan: Plan) -> Iterator[str]:
+    shown = shown_columns(plan)
+    for cells in (header_cells(plan), *(row_cells(plan, row) for row in plan.rows)):
+        yield "  ".join(f"{cells[index]:>{_WIDTHS[index]}}" for index in shown).rstrip()
+
+
+_WIDTHS: Final = (4, 9, 12, 10, 10, 9, 14, 0)
+
+
+def shown_columns(plan: Plan) -> list[int]:
+    """Which of the columns have anything in them."""
+    rows = [row_cells(plan, row) for row in plan.rows]
+    return [index for index in range(len(_WIDTHS)) if any(row[index] not in ("-", "") for row in rows)]
+
+
+def header_cells(plan: Plan) -> tuple[str, ...]:
+    """The columns of the steps' table; the last is a remark."""
+    return ("step", plan.asked.load, "replies/s", "p99", "objective", "failed", "Little's law", "")
+
+
+def row_cells(plan: Plan, row: Row) -> tuple[str, ...]:
+    """A step's cells, in the order of ``header_cells``."""
+    slo, law = plan.asked.slo, row.little
+    kept = {True: "kept", False: "missed", None: "-"}[row.kept]
+    if slo is not None and row.value is not None and slo.least:
+        kept = f"{kept} {slo.limit.show(row.value)}"
+    holds = {True: "holds", False: "broken", None: "too coarse"}
+    return (
+        row.label,
+        f"{row.load:,.0f}",
+        f"{row.throughput:,.1f}",
+        "-" if row.p99_s is None else f"{1000 * row.p99_s:,.1f} ms",
+        kept,
+        "-" if row.failed is None else percent(row.failed, 1),
+        "-" if law is None else holds[law.holds],
+        f"left out: {row.why_not}" if row.why_not else "",
+    )

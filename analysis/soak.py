@@ -1,0 +1,392 @@
+"""Soak: what drifts over a long run, and what is left behind by it.
+
+Looked at is the time in which the load was up, less its first tenth, in which servers warm up. Memory is what
+a block never falls below, less what open connections explain; descriptors are those beyond the connections;
+connections are what the server holds beyond ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from analysis.drift import (
+    Array,
+    ChangePoint,
+    TooShort,
+    Trend,
+    Verdict,
+    change_points,
+    judged,
+    settled,
+    trend,
+    warmed,
+    without,
+)
+from analysis.estimate import plain
+from analysis.frames import Run, load
+from analysis.steps import by_second
+from wsoak.judge.figures import provide
+from wsoak.judge.meters import Material, Measured, Window, nothing
+from wsoak.judge.quantity import Dimension, Quantity
+from wsoak.judge.words import counted, span
+from wsoak.ledger.rundir import UnreadableRun
+
+TARGET: Final = "target"
+LEAST_S: Final = 120
+"""A load that was up for less than this is no soak."""
+DRAINED_SHARE: Final = 0.05
+"""The load is drained when we hold no more than this share of the most sockets that we held."""
+CONNECTIONS: Final = ("open_sockets", "open_connections", "connections_open", "websocket_connections")
+"""A watched gauge whose name has one of these in it counts the server's connections."""
+
+
+@dataclass(frozen=True)
+class Soaked:
+    """The part of a run that is looked at: ``seconds`` since the start at which the load was up."""
+
+    run: Run
+    seconds: Array
+    begin_s: float
+    end_s: float
+
+    def gauge(self, name: str, source: str) -> Array:
+        """A gauge by the second; NaN where it was never read."""
+        values = by_second(self.run, name, source)
+        found: Array = values[self.seconds.astype(int)]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What may drift: how it is read and judged.
+
+    ``series`` gives times in seconds and values (more is worse), or nothing where the run has none of it.
+    What it may grow over the window: ``share`` of its level, or ``least`` in its own unit if that is more.
+    """
+
+    name: str
+    what: str
+    dimension: Dimension
+    series: Callable[[Soaked], tuple[Array, Array] | None]
+    share: float
+    least: float
+    summary: Callable[[Array], Any] = np.median
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One subject's drift: its verdict in a word and a sentence, and the trend behind it, if there is any."""
+
+    name: str
+    what: str
+    verdict: Verdict
+    sentence: str
+    trend: Trend | None = None
+    tolerance: float | None = None
+    changes: tuple[ChangePoint, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The drift as plain values, in base units; times in seconds after the start."""
+        found = self.trend
+        return {
+            "name": self.name,
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+            "tolerance": plain(self.tolerance),
+            "changes_at_s": [change.at_s for change in self.changes],
+            "trend": None
+            if found is None
+            else {
+                "level": found.level,
+                "change": found.change.to_json(),
+                "an_hour": found.an_hour.to_json(),
+                "smallest_seen": found.smallest,
+                "seconds": found.seconds,
+                "blocks": found.blocks,
+                "block_s": found.block_s,
+            },
+        }
+
+
+# ------------------------------------------------------------------------------------------ what may drift
+
+
+def _latency(soaked: Soaked) -> tuple[Array, Array] | None:
+    run = soaked.run
+    return _binned(soaked, run.fine.percentiles("response", (99.0,)), run.fine_s, "p99", 1000.0)
+
+
+def _failures(soaked: Soaked) -> tuple[Array, Array] | None:
+    totals = soaked.run.totals()
+    bad = totals[["failed", "reply_timeouts", "reply_lost"]].sum(axis=1)
+    tried = bad + totals[["opened", "replies"]].sum(axis=1)
+    share = (bad / tried.where(tried > 0)).to_frame("share")
+    return _binned(soaked, share, soaked.run.bin_s, "share", 1.0)
+
+
+def _binned(
+    soaked: Soaked, frame: Any, bin_s: int, column: str, per_unit: float
+) -> tuple[Array, Array] | None:
+    run = soaked.run
+    if frame.empty:
+        return None
+    times = (frame.index.to_numpy(dtype=float) + 0.5) * bin_s - (run.started_at - run.start_s)
+    inside = (times - bin_s / 2 >= soaked.begin_s) & (times + bin_s / 2 <= soaked.end_s)
+    values = frame[column].astype("float64").to_numpy() / per_unit
+    return (times[inside], values[inside]) if np.isfinite(values[inside]).any() else None
+
+
+def _memory(soaked: Soaked) -> tuple[Array, Array] | None:
+    values = soaked.gauge("rss_bytes", TARGET)
+    if not np.isfinite(values).any():
+        return None
+    return soaked.seconds, without(values, _connections(soaked), soaked.seconds)
+
+
+def _descriptors(soaked: Soaked) -> tuple[Array, Array] | None:
+    values = soaked.gauge("fds", TARGET)
+    return (soaked.seconds, values - _connections(soaked)) if np.isfinite(values).any() else None
+
+
+def _beyond_ours(soaked: Soaked) -> tuple[Array, Array] | None:
+    server = server_connections(soaked.run)
+    if server is None:
+        return None
+    ours = soaked.gauge("open_sockets", "generator")
+    return soaked.seconds, server[soaked.seconds.astype(int)] - ours
+
+
+def _own(name: str) -> Callable[[Soaked], tuple[Array, Array] | None]:
+    def series(soaked: Soaked) -> tuple[Array, Array] | None:
+        values = soaked.gauge(name, "generator")
+        return (soaked.seconds, values) if np.isfinite(values).any() else None
+
+    return series
+
+
+def _connections(soaked: Soaked) -> Array:
+    server = server_connections(soaked.run)
+    return soaked.gauge("open_sockets", "generator") if server is None else server[soaked.seconds.astype(int)]
+
+
+def server_connections(run: Run) -> Array | None:
+    """The server's own count of its open connections by second, as far as it was watched."""
+    gauges = run.gauges
+    names = gauges.loc[gauges["source"] == TARGET, "name"].unique()
+    counts = [name for name in map(str, names) if any(word in name for word in CONNECTIONS)]
+    if not counts:
+        return None
+    total: Array = np.sum([by_second(run, name, TARGET) for name in counts], axis=0)
+    return total
+
+
+SUBJECTS: Final[tuple[Subject, ...]] = (
+    Subject("latency", "response time (p99)", "seconds", _latency, 0.2, 0.001),
+    Subject("failures", "share of failures", "share", _failures, 0.0, 0.001),
+    Subject(
+        "memory",
+        "the server's memory",
+        "bytes",
+        _memory,
+        0.05,
+        1e6,
+        np.min,
+        "Look for what is kept a message or a connection: caches without bound, lists of subscribers, tasks.",
+    ),
+    Subject(
+        "descriptors",
+        "the server's descriptors beyond its connections",
+        "number",
+        _descriptors,
+        0.02,
+        3.0,
+        advice="Look for files and database or HTTP connections that are opened a request, and not closed.",
+    ),
+    Subject(
+        "connections",
+        "the server's connections beyond ours",
+        "number",
+        _beyond_ours,
+        0.0,
+        3.0,
+        advice="The server holds sockets whose clients are gone: look at its close handling and time-outs.",
+    ),
+    Subject("generator.memory", "the generator's own memory", "bytes", _own("rss_bytes"), 0.1, 5e6, np.min),
+    Subject("generator.cpu", "the generator's own CPU", "share", _own("cpu_share"), 0.2, 0.05),
+)
+
+FIGURES: Final[Mapping[str, Subject]] = {subject.name: subject for subject in SUBJECTS}
+
+
+# -------------------------------------------------------------------------------------------------- drifts
+
+
+def soaked_of(run: Run, begin_s: float = 0.0, end_s: float = math.inf) -> Soaked | None:
+    """The part of the run between these seconds in which the load was up and warm; ``None`` if short."""
+    sockets = by_second(run, "open_sockets")
+    seconds = np.arange(len(sockets), dtype=float)
+    up_s, down_s = settled(seconds, sockets)
+    warm_s = max(begin_s, warmed(up_s, down_s))
+    until_s = min(end_s, down_s)
+    if until_s - warm_s < LEAST_S:
+        return None
+    inside = seconds[(seconds >= warm_s) & (seconds <= until_s)]
+    return Soaked(run, inside, warm_s, until_s)
+
+
+def drifts(run: Run) -> list[Drift]:
+    """The drift of each subject that the run has readings of; none where it is no soak."""
+    soaked = soaked_of(run)
+    if soaked is None:
+        return []
+    found = [drift for subject in SUBJECTS if (drift := _drift(subject, soaked)) is not None]
+    return [*found, *_drain(run)]
+
+
+def figure(run: Run, name: str, begin_s: float = 0.0, end_s: float = math.inf) -> Trend:
+    """The trend of a subject of ``FIGURES``, for gates.
+
+    Raises:
+        KeyError: when there is no such subject.
+        TooShort: when the run cannot say.
+    """
+    subject = FIGURES[name]
+    soaked = soaked_of(run, begin_s, end_s)
+    if soaked is None:
+        raise TooShort(f"The load was not up for {span(LEAST_S)}, less its warm-up: this is no soak.")
+    series = subject.series(soaked)
+    if series is None:
+        raise TooShort(f"The run has no readings of {subject.what}.")
+    return trend(*series, subject.summary)
+
+
+def _drift(subject: Subject, soaked: Soaked) -> Drift | None:
+    series = subject.series(soaked)
+    if series is None:
+        return None
+    try:
+        found = trend(*series, subject.summary)
+    except TooShort as error:
+        return Drift(subject.name, subject.what, "inconclusive", str(error))
+    tolerance = max(subject.least, subject.share * abs(found.level))
+    verdict = judged(found, tolerance)
+    changes: tuple[ChangePoint, ...] = ()
+    if verdict == "fail":
+        changes = change_points(np.array(found.times), np.array(found.medians))
+    sentence = " ".join(_sentences(subject, found, tolerance, verdict, changes))
+    return Drift(subject.name, subject.what, verdict, sentence, found, tolerance, changes)
+
+
+def _sentences(
+    subject: Subject, found: Trend, tolerance: float, verdict: Verdict, changes: tuple[ChangePoint, ...]
+) -> Iterator[str]:
+    show = _show_share if subject.dimension == "share" else Quantity(0.0, subject.dimension).show
+    what = subject.what[0].upper() + subject.what[1:]
+    change = found.change
+    over = f"over {span(found.seconds)}"
+    by = show(abs(change.value))
+    moved = f"did not change {over}" if by == show(0.0) else f"{_WAYS[change.value > 0]} by {by} {over}"
+    yield (
+        f"{what} {moved} (95 %: {show(change.low)} to {show(change.high)}), "
+        f"from a level of {show(found.level)}; {show(found.an_hour.value)} an hour at that pace."
+    )
+    if verdict == "inconclusive" and found.smallest > tolerance:
+        yield (
+            f"The smallest growth that this run could have seen is {show(found.smallest)}, and "
+            f"{show(tolerance)} is allowed: a longer run would tell."
+        )
+    else:
+        blocks = f"{counted(found.blocks, 'block')} of {span(found.block_s)}"
+        # of blocks that are alike nobody can say how small a growth they would have shown
+        seen = f"a growth of {show(found.smallest)} would have been seen in {blocks}"
+        yield f"Allowed is {show(tolerance)}; {seen if found.smallest else f'most of {blocks} are alike'}."
+    for point in changes:
+        yield f"Its level went from {show(point.before)} to {show(point.after)} at about {span(point.at_s)}."
+    if verdict == "fail" and subject.advice:
+        yield subject.advice
+
+
+_WAYS: Final = {True: "grew", False: "fell"}
+
+
+def _show_share(share: float) -> str:
+    """A difference of shares, which may be negative."""
+    text = f"{100 * share:.2f}".rstrip("0").rstrip(".")
+    return f"{'0' if text == '-0' else text} %"
+
+
+def _drain(run: Run) -> Iterator[Drift]:
+    """Whether the server's count returns to zero when we hold nothing more."""
+    ours = by_second(run, "open_sockets")
+    server = server_connections(run)
+    what, before = "connections left after the drain", 0.0
+    if server is None:
+        # a watched process has no count of its own: its descriptors, less those that it began with
+        server = by_second(run, "fds", TARGET)
+        first = np.flatnonzero(np.isfinite(server) & np.isfinite(ours))
+        if not len(first):
+            return
+        what, before = "descriptors left after the drain", float(server[first[0]] - ours[first[0]])
+    known = np.flatnonzero(np.isfinite(server) & np.isfinite(ours))
+    if not len(known):
+        return
+    last = int(known[-1])
+    # what a reading of the last second saw is what both held then, at moments less than a second apart
+    held, most = float(ours[last]), float(np.nanmax(ours))
+    if held > DRAINED_SHARE * most:
+        yield Drift(
+            "drain",
+            what,
+            "inconclusive",
+            f"The load never went down while the server was watched ({held:,.0f} sockets were open at the "
+            "last reading): take a shape that ends with nobody, such as --shape soak:…,down=30s.",
+        )
+        return
+    left = float(server[last]) - held - before
+    verdict: Verdict = "fail" if left > max(held, 0.0) + (3.0 if before else 0.0) else "pass"
+    leaked = f"{max(0.0, left):,.0f} of at most {most:,.0f}"
+    yield Drift("drain", what, verdict, f"{what[0].upper()}{what[1:]}: {leaked}.")
+
+
+# --------------------------------------------------------------------------------------------------- gates
+
+
+def _provider(name: str) -> Callable[[Material, Window], Measured]:
+    def measure(material: Material, window: Window) -> Measured:
+        if material.reader is None:
+            return nothing("not measured while the run goes on")
+        try:
+            run = _run(material.reader.path)
+            found = figure(run, name, window.begin - run.started_at, window.end - run.started_at)
+        except (TooShort, UnreadableRun) as error:
+            return nothing(str(error).rstrip("."))
+        hourly = found.an_hour
+        smallest = Quantity(0.0, FIGURES[name].dimension, "h").show(found.smallest * 3600 / found.seconds)
+        return Measured(
+            hourly.value,
+            hourly.low,
+            hourly.high,
+            found.blocks,
+            float(found.blocks),
+            note=f"the smallest growth that would have been seen is {smallest}",
+            base=found.level,
+        )
+
+    return measure
+
+
+@lru_cache(maxsize=1)
+def _run(path: Path) -> Run:
+    return load(path)
+
+
+for _name in ("latency", "memory", "descriptors", "connections"):
+    provide(f"drift.{_name}", _provider(_name))

@@ -1,0 +1,325 @@
+"""Baseline: the test against scipy's and by simulation, what is refused, and recording by turns."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from scipy.stats import mannwhitneyu
+
+from analysis import baseline_command
+from analysis.__main__ import main
+from analysis.baseline import judge, mann_whitney, runs_needed
+from analysis.baseline_command import AFTER, BEFORE, command, misuse_of, order
+from analysis.regression import as_text, measure, member, regression, verdict
+from analysis.slo import BadSlo
+from tests.analysis.long_runs import Second, written
+
+# ----------------------------------------------------------------------------------------------- simulation
+
+NOISE: Final = 0.08
+TOLERANCE: Final = math.log1p(0.10)
+
+
+def verdicts(regression_: float, count: int = 3000, runs: int = 5) -> dict[str, float]:
+    """The share of each verdict on sets of runs that differ by 8 % among themselves."""
+    random = np.random.default_rng(21)
+    found = [
+        judge(
+            NOISE * random.standard_normal(runs),
+            math.log1p(regression_) + NOISE * random.standard_normal(runs),
+            TOLERANCE,
+        ).verdict
+        for _ in range(count)
+    ]
+    return {word: found.count(word) / count for word in ("pass", "fail", "inconclusive")}
+
+
+def test_identical_builds_fail_in_2_percent_of_comparisons() -> None:
+    # 2.0 %, give or take twice the error of 3,000 comparisons
+    assert verdicts(0.0)["fail"] <= 0.02 + 2 * math.sqrt(0.02 * 0.98 / 3000)
+
+
+def test_a_regression_of_20_percent_is_found_in_9_of_10_comparisons() -> None:
+    assert verdicts(0.20)["fail"] >= 0.90
+
+
+def test_a_build_that_is_much_worse_never_passes() -> None:
+    assert verdicts(0.30, count=1000)["pass"] == 0
+
+
+def test_the_upper_bound_covers_the_truth_as_often_as_it_says() -> None:
+    random = np.random.default_rng(22)
+    bounds = [judge(random.standard_normal(5), 1 + random.standard_normal(5), 0.1).upper for _ in range(1500)]
+    assert 0.94 <= np.mean([bound >= 1 for bound in bounds]) <= 0.975
+
+
+# ----------------------------------------------------------------------------------------------- estimators
+
+
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (1, 6), (5, 5), (3, 8), (10, 10), (12, 4)])
+def test_the_exact_p_is_scipys(m: int, n: int) -> None:
+    random = np.random.default_rng(m * 100 + n)
+    for _ in range(20):
+        before, after = random.standard_normal(m), random.standard_normal(n)
+        expected = mannwhitneyu(after, before, alternative="greater", method="exact").pvalue
+        assert mann_whitney(before, after) == pytest.approx(expected, abs=1e-12)
+
+
+TIES: Final = {
+    "all alike": ([1, 1, 1], [1, 1, 1], 1.0),
+    "apart": ([1, 1, 1], [2, 2, 2], 1 / 20),
+    # of the 6 splits of {1, 2, 2, 3} those with 2 + 3 are two, and nothing ranks higher
+    "one tie": ([1, 2], [2, 3], 2 / 6),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "p"), TIES.values(), ids=TIES)
+def test_ties_count_half(before: list[float], after: list[float], p: float) -> None:
+    assert mann_whitney(np.array(before, float), np.array(after, float)) == pytest.approx(p)
+
+
+def test_large_sets_with_ties_are_near_the_exact_test() -> None:
+    random = np.random.default_rng(23)
+    before, after = random.integers(0, 40, 30).astype(float), random.integers(4, 44, 30).astype(float)
+    expected = mannwhitneyu(after, before, alternative="greater", method="asymptotic").pvalue
+    assert mann_whitney(before, after) == pytest.approx(expected, rel=1e-6)
+
+
+JUDGED: Final = {
+    "the same": ([1.0, 1.01, 0.99, 1.0, 1.02], [1.0, 1.0, 1.01, 0.98, 1.02], "pass"),
+    "worse": ([1.0, 1.01, 0.99, 1.0, 1.02], [1.3, 1.31, 1.28, 1.33, 1.3], "fail"),
+    "worse for certain, but within": ([1.0, 1.01, 0.99, 1.0, 1.02], [1.05, 1.06, 1.04, 1.05, 1.07], "pass"),
+    "better": ([1.0, 1.01, 0.99, 1.0, 1.02], [0.5, 0.51, 0.5, 0.49, 0.5], "pass"),
+    "too much noise": ([1.0, 2.0, 0.5, 1.5, 0.8], [1.2, 2.2, 0.4, 1.9, 0.9], "inconclusive"),
+    "one run could not fail": ([1.0, 1.01, 0.99, 1.0, 1.02], [5.0], "inconclusive"),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "expected"), JUDGED.values(), ids=JUDGED)
+def test_verdicts(before: list[float], after: list[float], expected: str) -> None:
+    assert judge(before, after, 0.1).verdict == expected
+
+
+def test_fewer_than_five_runs_a_side_are_indicative() -> None:
+    assert judge([1.0], [1.0] * 5, 0.1).indicative
+    assert not judge([1.0] * 5, [1.0] * 5, 0.1).indicative
+
+
+def test_so_many_runs_are_needed_to_fail_at_all() -> None:
+    assert [runs_needed(baseline) for baseline in (1, 2, 5, 19)] == [19, 5, 2, 1]
+
+
+@pytest.mark.parametrize("side", [[], [math.nan]])
+def test_a_side_without_figures_is_refused(side: list[float]) -> None:
+    with pytest.raises(ValueError, match="figure"):
+        judge(side, [1.0], 0.1)
+
+
+# ----------------------------------------------------------------------------------------- run directories
+
+SECONDS: Final = 12
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    root = tmp_path_factory.mktemp("baseline")
+    paths: dict[str, Path] = {}
+
+    def of(median_ms: float, **fields: Any) -> Path:
+        seconds = fields.pop("seconds", SECONDS)
+        key = json.dumps([median_ms, seconds, fields], default=str)
+        if key not in paths:
+            name = f"run-{len(paths)}"
+            paths[key] = written(
+                root / name, seconds, lambda _: Second(10, [median_ms] * 60), run_id=name, **fields
+            )
+        return paths[key]
+
+    return of
+
+
+BASE_MS: Final = (10.0, 10.3, 9.8, 10.1, 9.9)
+
+
+def run_judge(before: Sequence[Path], after: Sequence[Path], *more: str) -> int:
+    sides = ["--before", *map(str, before), "--after", *map(str, after)]
+    return main(["baseline", "judge", *sides, *more])
+
+
+JUDGEMENTS: Final = {
+    "the same": (BASE_MS, 0, "PASS"),
+    "worse": (tuple(1.3 * value for value in BASE_MS), 1, "FAIL"),
+    "one run": ((13.0,), 3, "INCONCLUSIVE"),
+}
+
+
+@pytest.mark.parametrize(("after", "code", "word"), JUDGEMENTS.values(), ids=JUDGEMENTS)
+def test_sets_of_runs_are_judged(
+    after: tuple[float, ...],
+    code: int,
+    word: str,
+    made: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_judge([made(value) for value in BASE_MS], [made(value) for value in after]) == code
+    out = capsys.readouterr().out
+    assert out.startswith(f"{word}  response p(99)")
+    assert ("indicative" in out) is (len(after) < 5)
+
+
+def test_the_json_has_both_sets_and_the_shift(
+    made: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_judge([made(v) for v in BASE_MS], [made(1.3 * v) for v in BASE_MS], "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["shift"] == pytest.approx(0.3, abs=0.01)
+    assert len(found["before"]) == len(found["after"]) == 5
+
+
+UNLIKE: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "scenario": ({"scenarios": ["EchoUser"]}, "The scenario is not the same"),
+    "options": ({"options": {"message_rate": 9}}, "The option --message-rate is not the same"),
+    "host": ({"host": "http://10.0.0.9:8000"}, "The host is not the same"),
+    "machine": ({"machine": {"cores": 64}}, "The generator's machine is not the same"),
+    "workers": ({"expected_workers": 2}, "The number of workers is not the same"),
+    "length": ({"seconds": 40}, "not of one length"),
+}
+
+
+@pytest.mark.parametrize(("fields", "why"), UNLIKE.values(), ids=UNLIKE)
+def test_unlike_runs_are_not_set_beside_each_other(
+    fields: dict[str, Any], why: str, made: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = [made(value) for value in BASE_MS]
+    assert run_judge(before, [*before[:4], made(10.0, **fields)]) == 2
+    assert why in capsys.readouterr().out
+
+
+def test_where_a_run_is_kept_and_another_port_of_the_host_make_no_difference(
+    made: Callable[..., Path],
+) -> None:
+    other = {"options": {"run_time": "20s", "spawn_rate": 10, "run_dir": "x"}, "host": "http://127.0.0.1:9"}
+    before = [made(value) for value in BASE_MS]
+    assert run_judge(before, [made(value, **other) for value in BASE_MS]) == 0
+
+
+def test_an_invalid_run_makes_the_judgement_invalid(
+    made: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = [made(value) for value in BASE_MS]
+
+    def saturated(_: int) -> Second:
+        return Second(10, [10.0] * 60, generator={"cpu_saturated": 1.0})
+
+    bad = written(tmp_path / "bad", SECONDS, saturated)
+    assert run_judge(before, [*before[:4], bad]) == 4
+    assert "NOT VALID" in capsys.readouterr().out
+
+
+def test_a_run_without_the_figure_is_refused(made: Callable[..., Path]) -> None:
+    of = measure("handshake p(99)")
+    runs = [member(made(value), of) for value in BASE_MS]
+    found = regression(runs, runs, of, "handshake p(99)")
+    assert verdict(found) == "unsound"
+    assert "has no figure in" in as_text(found, of)
+
+
+def test_a_share_is_judged_by_the_difference_of_shares(tmp_path: Path) -> None:
+    def set_of(name: str, failing: int) -> list[Path]:
+        def second(missed: int) -> Callable[[int], Second]:
+            return lambda _: Second(10, [10.0] * 1000, failing + missed)
+
+        return [written(tmp_path / f"{name}{i}", SECONDS, second(i % 2)) for i in range(5)]
+
+    before, after = set_of("a", 0), set_of("b", 30)
+    assert run_judge(before, before, "--figure", "request.success") == 0
+    assert run_judge(before, after, "--figure", "request.success", "--tolerance", "1%") == 1
+
+
+def test_what_is_no_figure_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BadSlo):
+        measure("speed")
+    assert main(["baseline", "judge", "--before", "a", "--after", "b", "--figure", "speed"]) == 2
+    assert "no figure that runs can be judged by" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ recording
+
+
+def test_runs_are_made_by_turns_as_the_drawing_says() -> None:
+    drawn = [line.split() for line in (order.__doc__ or "").splitlines() if "▆" in line]
+    rows = {words[0]: line for words, line in zip(drawn, _rows(order.__doc__ or ""), strict=True)}
+    turns = [BEFORE if sign == "▆" else AFTER for sign in rows[BEFORE]]
+    assert [AFTER if sign == "▆" else BEFORE for sign in rows[AFTER]] == turns
+    assert order(4) == turns[:8]
+
+
+def _rows(docstring: str) -> list[str]:
+    """The marks of each line, one every three columns."""
+    lines = [line for line in docstring.splitlines() if "▆" in line]
+    begin = min(line.index("▆") for line in lines)
+    end = max(len(line.rstrip()) for line in lines)
+    return [line.ljust(end)[begin:end:3] for line in lines]
+
+
+MISUSES: Final = {
+    "endless": (["EchoUser", "-u", "3"], 5, "would never end"),
+    "a host of one's own": (["-t", "5s", "--host", "http://x"], 5, "--host is no argument"),
+    "a run directory of one's own": (["-t", "5s", "--run-dir=x"], 5, "--run-dir is no argument"),
+    "no runs": (["-t", "5s"], 0, "one run a side"),
+}
+
+
+@pytest.mark.parametrize(("locust", "runs", "why"), MISUSES.values(), ids=MISUSES)
+def test_what_cannot_be_recorded_is_said(locust: list[str], runs: int, why: str, tmp_path: Path) -> None:
+    assert why in misuse_of(locust, runs, tmp_path)
+    assert misuse_of(["EchoUser", "--run-time=5s"], 5, tmp_path) == ""
+
+
+def test_recorded_runs_are_not_mixed_with_older_ones(tmp_path: Path) -> None:
+    (tmp_path / "before-1").mkdir()
+    assert "already holds recorded runs" in misuse_of(["-t", "5s"], 5, tmp_path)
+
+
+def test_recording_runs_locust_on_each_server_in_turn_and_judges(
+    made: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # a program in Locust's place that copies a run that was made before to where it is told to
+    program = tmp_path / "stand_in.py"
+    program.write_text(
+        "import json, shutil, sys\n"
+        "to = sys.argv[sys.argv.index('--run-dir') + 1]\n"
+        "url = sys.argv[sys.argv.index('--host') + 1]\n"
+        "shutil.copytree(json.loads(sys.argv[1])[url].pop(int(to[-1]) - 1), to)\n"
+    )
+    runs = {
+        "http://127.0.0.1:1": [str(made(value)) for value in BASE_MS[:3]],
+        "http://127.0.0.1:2": [str(made(1.5 * value)) for value in BASE_MS[:3]],
+    }
+    real = command
+
+    def stand_in(url: str, path: Path, locust: Sequence[str]) -> list[str]:
+        asked = real(url, path, locust)
+        assert asked[:3] == [sys.executable, "-m", "locust"]
+        return [sys.executable, str(program), json.dumps(runs), *asked[3:]]
+
+    monkeypatch.setattr(baseline_command, "command", stand_in)
+    directory = tmp_path / "recorded"
+    arguments = ["--before", "http://127.0.0.1:1", "--after", "http://127.0.0.1:2", "--runs", "3"]
+    assert main(["baseline", "record", str(directory), *arguments, "--", "EchoUser", "-t", "5s"]) == 1
+    told = capsys.readouterr()
+    assert [line.split(": ")[1].split(",")[0] for line in told.err.splitlines() if ": " in line] == order(3)
+    assert told.out.startswith("FAIL")
+    assert sorted(path.name for path in directory.iterdir()) == [
+        f"{side}-{number}" for side in (AFTER, BEFORE) for number in (1, 2, 3)
+    ]

@@ -1,0 +1,438 @@
+"""Capacity at an objective: the estimator against a known truth, and plans of runs and tables."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import isotonic_regression
+
+from analysis import planning
+from analysis.__main__ import main
+from analysis.capacity import NoCapacity, between, capacity_at, isotonic, nodes, standard_errors
+from analysis.estimate import Estimate
+from analysis.frames import load
+from analysis.plan_page import html
+from analysis.planning import Asked, as_json, as_text, plan_of_run
+from analysis.saturation import first_saturated, little
+from analysis.slo import BadSlo, slo
+from analysis.steps import by_second, plateaus, steps_of
+from tests.analysis.long_runs import Second, written
+from wsoak.judge.quantity import Quantity
+
+# ----------------------------------------------------------------------------------------------- simulation
+
+KNEE: Final = 105.0
+
+
+def p99_ms(loads: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """A queue's: 20 ms alone, and without bound as the load nears the knee."""
+    return np.asarray(20 / (1 - np.asarray(loads, float) / KNEE))
+
+
+def truth(limit_ms: float) -> float:
+    return KNEE * (1 - 20 / limit_ms)
+
+
+@pytest.mark.parametrize("limit_ms", [70, 100, 160])
+def test_capacity_is_found_within_5_percent_at_15_percent_noise(limit_ms: float) -> None:
+    random = np.random.default_rng(7)
+    off, covered, highest = [], 0, []
+    for _ in range(120):
+        loads = np.linspace(10, 100, 10) + random.uniform(-4, 4)
+        clean = np.log(p99_ms(loads))
+        blocks = clean[:, None] + 0.15 * random.standard_normal((10, 5))
+        found = capacity_at(
+            list(loads), list(blocks.mean(axis=1)), standard_errors(blocks.tolist()), math.log(limit_ms)
+        )
+        off.append(found.estimate.value / truth(limit_ms) - 1)
+        covered += found.estimate.low <= truth(limit_ms) <= found.estimate.high
+        passing = loads[blocks.mean(axis=1) <= math.log(limit_ms)]
+        highest.append(passing.max() / truth(limit_ms) - 1)
+    assert abs(np.mean(off)) < 0.01
+    assert np.mean(np.abs(off) < 0.05) >= 0.9
+    assert covered >= 0.85 * len(off)
+    # the usual "highest step that passed" is off to the low side
+    assert np.mean(highest) < -0.025
+
+
+def test_single_noisy_steps_without_blocks_still_give_an_honest_interval() -> None:
+    random = np.random.default_rng(8)
+    loads = np.linspace(10, 100, 10)
+    covered, off = 0, []
+    for _ in range(120):
+        noisy = np.log(p99_ms(loads)) + 0.15 * random.standard_normal(10)
+        found = capacity_at(list(loads), list(noisy), [math.nan] * 10, math.log(100))
+        covered += found.estimate.low <= truth(100) <= found.estimate.high
+        off.append(found.estimate.value / truth(100) - 1)
+    assert abs(np.mean(off)) < 0.02
+    assert covered >= 0.9 * len(off)
+
+
+# ------------------------------------------------------------------------------------------------ estimator
+
+SURE: Final = [0.0] * 5
+
+
+def test_equal_arguments_give_equal_intervals() -> None:
+    arguments = ([10, 20, 30, 40, 50], [1.0, 1.1, 1.3, 2.0, 3.0], [0.1] * 5, 1.5)
+    assert capacity_at(*arguments) == capacity_at(*arguments)
+    assert capacity_at(*arguments, seed=1) != capacity_at(*arguments, seed=2)
+
+
+def test_where_no_step_misses_the_capacity_is_the_highest_load_or_more() -> None:
+    found = capacity_at([10, 20, 30, 40, 50], [1, 1.1, 1.2, 1.3, 1.4], SURE, 2)
+    assert (found.estimate.value, found.estimate.high, found.crossed) == (50, math.inf, False)
+
+
+def test_where_every_step_misses_the_capacity_is_below_the_lowest() -> None:
+    found = capacity_at([10, 20, 30, 40, 50], [3, 3.1, 3.2, 3.3, 3.4], SURE, 2)
+    assert (found.estimate.value, found.estimate.low, found.crossed) == (0, 0, False)
+    assert found.estimate.high == 10
+
+
+def test_a_jump_across_the_limit_leaves_the_step_before_as_lower_bound() -> None:
+    found = capacity_at([10, 20, 30, 40, 50], [1, 1.05, 1.1, 5, 5.1], [0.01] * 5, 1.5)
+    assert found.jump == (30.0, 40.0)
+    assert found.estimate.low == 30
+    assert 30 < found.estimate.value < 40
+
+
+def test_the_fit_never_falls_and_goes_through_ordered_points() -> None:
+    points, fitted = isotonic(np.array([1.0, 2, 2, 3, 4]), np.array([1.0, 3, 1, 1.5, 4]))
+    assert list(points) == [1, 2, 3, 4]
+    assert list(fitted) == pytest.approx([1, 11 / 6, 11 / 6, 4])
+    curve = between(points, fitted, np.linspace(1, 4, 50))
+    assert (np.diff(curve) >= -1e-12).all()
+    assert list(between(points, fitted, points)) == pytest.approx(list(fitted))
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(1, 8), st.floats(-5, 5)), min_size=2, max_size=20))
+def test_the_fit_is_that_of_scipys_pool_adjacent_violators(steps: list[tuple[int, float]]) -> None:
+    loads = np.array(sorted(load for load, _ in steps), float)
+    bad = np.array([figure for _, figure in steps])
+    _, counts = np.unique(loads, return_counts=True)
+    means = np.array([part.mean() for part in np.split(bad, np.cumsum(counts)[:-1])])
+    _, fitted = isotonic(loads, np.vstack([bad, bad]))
+    assert fitted[1] == pytest.approx(isotonic_regression(means, weights=counts).x, abs=1e-9)
+
+
+UNFIT: Final = {
+    "two loads": ([1, 1, 2], [1, 2, 3], "3 loads or more"),
+    "no figure": ([1, 2, 3], [1, math.nan, 3], "figure"),
+    "a load of nothing": ([0, 2, 3], [1, 2, 3], "positive"),
+}
+
+
+@pytest.mark.parametrize(("loads", "bad", "why"), UNFIT.values(), ids=UNFIT)
+def test_what_bears_no_capacity_is_refused(loads: list[float], bad: list[float], why: str) -> None:
+    with pytest.raises(NoCapacity, match=why):
+        capacity_at(loads, bad, [0.1] * 3, 2)
+
+
+NODES: Final = {
+    # forecast, lower bound, utilisation, spares: for the load, total
+    "a rest takes a node more": ((1000, 100, 0.7, 1), 15, 16),
+    "an even sum takes none": ((700, 100, 0.7, 0), 10, 10),
+    "less than a node is one": ((3, 100, 0.7, 2), 1, 3),
+}
+
+
+@pytest.mark.parametrize(("given", "for_load", "total"), NODES.values(), ids=NODES)
+def test_nodes(given: tuple[float, float, float, int], for_load: int, total: int) -> None:
+    forecast, low, utilisation, spares = given
+    needed = nodes(forecast, Estimate(low * 1.1, low, low * 1.2), utilisation, spares)
+    assert (needed.for_load, needed.total) == (for_load, total)
+
+
+def test_no_number_of_nodes_follows_from_a_lower_bound_of_nothing() -> None:
+    with pytest.raises(NoCapacity, match="lower bound"):
+        nodes(10, Estimate(5, 0, 9), 0.7, 1)
+
+
+# ---------------------------------------------------------------------------------------------- objectives
+
+OBJECTIVES: Final = {
+    "response p(99) < 250ms": ("seconds", 0.25, False),
+    "handshake p95 <= 1s": ("seconds", 1.0, False),
+    "handshake.success >= 99.5%": ("share", 0.995, True),
+    "response{name=echo} within 200ms >= 99%": ("share", 0.99, True),
+}
+
+
+@pytest.mark.parametrize(("text", "meant"), OBJECTIVES.items(), ids=OBJECTIVES)
+def test_an_objective_is_read(text: str, meant: tuple[Any, float, bool]) -> None:
+    found = slo(text)
+    assert (found.limit, found.least) == (Quantity(meant[1], meant[0]), meant[2])
+    assert found.good(found.bad(0.5)) == pytest.approx(0.5)
+
+
+NO_OBJECTIVES: Final = (
+    "response p(99) > 250ms",
+    "response p(99)",
+    "nonsense p(99) < 3s",
+    "close.count < 3",
+    "handshake.success <= 3%",
+)
+
+
+@pytest.mark.parametrize("text", NO_OBJECTIVES)
+def test_what_no_load_could_be_found_for_is_refused(text: str) -> None:
+    with pytest.raises(BadSlo, match=re.escape(repr(text))):
+        slo(text)
+
+
+# ------------------------------------------------------------------------------------------------- plateaus
+
+PLATEAUS: Final = {
+    "stairs": ([10] * 20 + [20] * 20, [(4, 20), (24, 40)]),
+    "a ramp has none": (list(range(0, 200, 5)), []),
+    "nobody is none": ([0] * 30, []),
+    "a short stop is none": ([10] * 5 + [50] * 20, [(9, 25)]),
+    "unread seconds end one": ([10] * 15 + [math.nan] * 3 + [10] * 15, [(3, 15), (21, 33)]),
+}
+
+
+@pytest.mark.parametrize(("values", "windows"), PLATEAUS.values(), ids=PLATEAUS)
+def test_plateaus(values: list[float], windows: list[tuple[int, int]]) -> None:
+    assert [(found.begin_s, found.end_s) for found in plateaus(np.array(values, float))] == windows
+
+
+# ------------------------------------------------------------------------------------- a run with six steps
+
+STEP_S: Final = 12
+STEPS: Final = 6
+EACH: Final = 15
+
+
+def stairs(second: int, *, full_at: int | None = None, cpu: float = 0.0) -> Second:
+    """Six steps of 15 sockets more each; the p99 is that of ``p99_ms``, each socket asks three times."""
+    step = min(STEPS, second // STEP_S + 1)
+    sockets = step * EACH
+    random = np.random.default_rng(second)
+    mean_ms = float(p99_ms(sockets)) / 2
+    responses = mean_ms * np.exp(0.3 * random.standard_normal(3 * sockets))
+    generator = {"cpu_saturated": 1.0} if full_at is not None and step >= full_at else {}
+    return Second(sockets, responses, target={"cpu_share": cpu * step}, generator=generator)
+
+
+MARKS: Final = [
+    {"at_s": float(STEP_S * step), "text": f"step {step + 1} of {STEPS}: {EACH * (step + 1)} users"}
+    for step in range(STEPS)
+]
+
+
+@pytest.fixture(scope="module")
+def stepped(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    root = tmp_path_factory.mktemp("stepped")
+
+    def of(name: str = "plain", marks: bool = True, **ways: Any) -> Path:
+        path = root / name
+        if not path.exists():
+            fields: dict[str, Any] = {"marks": MARKS} if marks else {}
+            written(path, STEPS * STEP_S, lambda second: stairs(second, **ways), run_id=name, **fields)
+        return path
+
+    return of
+
+
+def test_steps_are_those_of_the_marks_without_their_settling(stepped: Callable[..., Path]) -> None:
+    steps = steps_of(load(stepped()))
+    assert [step.window.begin_s for step in steps] == [3, 15, 27, 39, 51, 63]
+    assert [step.window.end_s for step in steps] == [12, 24, 36, 48, 60, 72]
+    assert [step.sockets for step in steps] == [15, 30, 45, 60, 75, 90]
+    assert [step.throughput_per_s for step in steps] == [45, 90, 135, 180, 225, 270]
+    for step in steps:
+        # the blocks hold what the step holds, and nothing twice
+        assert sum(block.count("replies") for block in step.blocks) == step.books.count("replies")
+
+
+def test_a_run_without_marks_has_the_plateaus_of_its_sockets(stepped: Callable[..., Path]) -> None:
+    assert [step.sockets for step in steps_of(load(stepped("unmarked", marks=False)))] == [
+        15,
+        30,
+        45,
+        60,
+        75,
+        90,
+    ]
+
+
+def test_the_plan_of_a_run_finds_the_capacity_that_was_put_into_it(stepped: Callable[..., Path]) -> None:
+    plan = plan_of_run(load(stepped()), Asked(slo("response p(99) < 80ms"), forecast=1000))
+    # p99 = median × e^(0.3 × 2.326)
+    expected = KNEE * (1 - 10 * math.exp(0.3 * 2.326) / 80)
+    assert plan.capacity is not None
+    assert plan.capacity.estimate.value == pytest.approx(expected, rel=0.05)
+    assert plan.capacity.estimate.low < expected < plan.capacity.estimate.high
+    assert plan.nodes is not None
+    assert plan.nodes.total == math.ceil(1000 / (0.7 * plan.capacity.estimate.low)) + 1
+    assert any("11.1 times the highest load" in limit for limit in plan.limits)
+
+
+def test_steps_at_which_the_generator_was_full_are_in_no_fit(stepped: Callable[..., Path]) -> None:
+    run = load(stepped("saturated", full_at=6))
+    plan = plan_of_run(run, Asked(slo("response p(99) < 80ms")))
+    assert [bool(row.why_not) for row in plan.rows] == [False] * 5 + [True]
+    assert "left out: its CPU" in as_text(plan)
+    assert plan.saturation is not None
+    assert (plan.saturation.step, plan.saturation.generator) == (6, True)
+    assert plan.usl is not None
+    assert max(plan.usl.loads) == 75
+
+
+def test_the_servers_cpu_is_the_first_to_be_full(stepped: Callable[..., Path]) -> None:
+    run = load(stepped("busy", cpu=0.185))
+    full = first_saturated(steps_of(run), run.header)
+    assert full is not None
+    assert (full.step, full.resource, full.generator) == (5, "the server's CPU", False)
+
+
+def test_throughput_that_stops_growing_names_something_unwatched(stepped: Callable[..., Path]) -> None:
+    run = load(stepped())
+    steps = list(steps_of(run))
+    # the fifth step brings no more replies than the fourth
+    steps[4].books.totals["echo"] = steps[3].books.totals["echo"]
+    full = first_saturated(steps, run.header)
+    assert full is not None
+    assert (full.step, full.resource) == (5, "something that was not watched")
+
+
+def test_littles_law_holds_is_broken_or_too_coarse_to_say(tmp_path: Path) -> None:
+    def at(second: int) -> Second:
+        # 500 replies a second of 100 ms: 50 in flight; read as 50, as 80, and as 3 of 3
+        step = second // STEP_S
+        responses = [100.0] * (500 if step < 2 else 30)
+        return Second(10 * (step + 1), responses, generator={"in_flight": (50.0, 80.0, 3.0)[step]})
+
+    steps = steps_of(load(written(tmp_path / "run", 3 * STEP_S, at, marks=MARKS[:3])))
+    found = [law for step in steps if (law := little(step)) is not None]
+    assert [law.holds for law in found] == [True, False, None]
+    assert found[0].expected == pytest.approx(50, rel=0.01)
+
+
+def test_a_server_that_two_workers_watch_is_one_server(tmp_path: Path) -> None:
+    run = load(written(tmp_path / "run", 20, lambda _: Second(10, target={"rss_bytes": 5e7})))
+    again = run.gauges.assign(worker="1")
+    run.__dict__["gauges"] = pd.concat([run.gauges, again])
+    assert np.nanmax(by_second(run, "rss_bytes", "target")) == 5e7
+    assert np.nanmax(by_second(run, "open_sockets")) == 20
+
+
+# -------------------------------------------------------------------------------------------------- command
+
+
+def run_command(*arguments: str | Path) -> int:
+    return main(["capacity", *map(str, arguments)])
+
+
+def test_the_command_prints_a_plan_and_writes_its_page(
+    stepped: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = stepped()
+    assert run_command(path, "--slo", "response p(99) < 80ms", "--forecast", "1000") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"One node carries \d+ sockets \(95 %: \d+ to \d+\) at response p\(99\) < 80ms\.", out)
+    page = (path / "capacity.html").read_text()
+    assert page.count('<img src="data:image/png;base64,') == 3
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert "1,000 sockets need" in page
+
+
+def test_the_json_has_the_coefficients_with_their_intervals(
+    stepped: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(stepped(), "--slo", "response p(99) < 80ms", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    for name in ("alpha", "beta", "gamma"):
+        assert plan["usl"][name]["low"] <= plan["usl"][name]["value"] <= plan["usl"][name]["high"]
+    assert plan["capacity"]["crossed"] is True
+    assert len(plan["steps"]) == STEPS
+
+
+TABLE: Final = "load,throughput\n1,64.9\n18,995.9\n36,1652.4\n72,1853.2\n108,1828.9\n144,1775.0\n216,1702.2\n"
+
+
+def test_a_table_gives_the_law_and_its_peak(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "sdm91.csv"
+    path.write_text(TABLE)
+    page = tmp_path / "plan.html"
+    assert run_command("--table", path, "--json", "--html", page) == 0
+    law = json.loads(capsys.readouterr().out)["usl"]
+    assert law["peak"]["load"]["value"] == pytest.approx(96.52, abs=0.01)
+    assert "Peak of the throughput" in page.read_text()
+
+
+def test_a_table_with_a_p99_gives_a_capacity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "table.csv"
+    loads = range(10, 101, 10)
+    path.write_text("load,throughput,p99_ms\n" + "".join(f"{n},{5 * n},{p99_ms(n)}\n" for n in loads))
+    assert run_command("--table", path, "--slo", "response p(99) < 100ms", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["capacity"]
+    assert found["value"] == pytest.approx(truth(100), rel=0.01)
+
+
+MISUSES: Final = {
+    "neither run nor table": ([], "one of the two"),
+    "both": (["RUN", "--table", "TABLE"], "one of the two"),
+    "a run without an objective": (["RUN"], "needs an objective"),
+    "nonsense for an objective": (["RUN", "--slo", "fast please"], "cannot be read"),
+    "a table without its columns": (["--table", "WRONG"], "load and throughput"),
+    "a table with words": (["--table", "WORDS"], "line 3: the cells should be numbers"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "why"), MISUSES.values(), ids=MISUSES)
+def test_a_wrong_use_is_said_in_a_sentence(
+    arguments: list[str],
+    why: str,
+    stepped: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = {"TABLE": TABLE, "WRONG": "a,b\n1,2\n", "WORDS": "load,throughput\n1,2\n3,many\n"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    given: list[str | Path] = [
+        stepped() if each == "RUN" else tmp_path / each if each in files else each for each in arguments
+    ]
+    assert run_command(*given) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_run_without_steps_is_inconclusive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path / "ramp", 30, lambda second: Second(5 * second, [10.0] * 5 * second))
+    assert run_command(path, "--slo", "response p(99) < 80ms", "--forecast", "9") == 3
+    assert "The run has no steps" in capsys.readouterr().out
+
+
+def test_what_a_server_said_cannot_break_out_of_the_page(stepped: Callable[..., Path]) -> None:
+    plan = plan_of_run(load(stepped()), Asked(slo("response p(99) < 80ms")))
+    hostile = replace(plan, source="<script>alert(1)</script>")
+    assert "<script>" not in html(hostile)
+
+
+def test_the_page_shows_the_sockets_over_time_only_where_they_are_known(stepped: Callable[..., Path]) -> None:
+    run = load(stepped())
+    plan = plan_of_run(run, Asked(slo("response p(99) < 80ms")))
+    assert html(plan).count("<figure>") == 2
+    assert html(plan, by_second(run, "open_sockets")).count("<figure>") == 3
+
+
+def test_the_plain_plan_is_json_without_infinities(stepped: Callable[..., Path]) -> None:
+    plan = plan_of_run(load(stepped()), Asked(slo("response p(99) < 9s")))
+    assert json.loads(as_json(plan))["capacity"]["high"] is None
+    assert any("No step missed the objective" in limit for limit in plan.limits)
+    assert planning.headline(plan)[0].startswith("One node carries 90 sockets or more")

@@ -1,0 +1,355 @@
+"""Drift: false alarms and power against known series, verdicts, and what a long run's report says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.signal import lfilter
+
+from analysis.drift import (
+    LEAST_BLOCKS,
+    TooShort,
+    Trend,
+    autocorrelation_time,
+    block_size,
+    change_points,
+    judged,
+    settled,
+    trend,
+    without,
+)
+from analysis.estimate import Estimate
+from analysis.frames import Run, load
+from analysis.report import html
+from analysis.soak import Drift, drifts, figure
+from tests.analysis.long_runs import Second, written
+from wsoak.judge.figures import FIGURES, PROVIDERS
+from wsoak.judge.meters import Material, Window
+from wsoak.ledger.books import Books
+
+Array = npt.NDArray[np.float64]
+
+# ----------------------------------------------------------------------------------------------- simulation
+
+RHO: Final = 0.8
+
+
+def correlated(count: int, random: np.random.Generator, rho: float = RHO) -> Array:
+    """An autoregression of spread 1."""
+    noise = random.standard_normal(count + 200)
+    return np.asarray(lfilter([np.sqrt(1 - rho**2)], [1, -rho], noise)[200:])
+
+
+def trends(count: int, runs: int, drift: float = 0.0) -> list[Trend]:
+    random = np.random.default_rng(12)
+    times = np.arange(count, dtype=float)
+    lines = (correlated(count, random) + np.linspace(0, drift, count) for _ in range(runs))
+    return [trend(times, 100 + line) for line in lines]
+
+
+def test_steady_runs_are_found_drifting_in_at_most_5_percent_at_rho_08() -> None:
+    steady = trends(1800, 400)
+    assert np.mean([found.change.low > 0 for found in steady]) <= 0.05
+    # and never by the verdict, which asks for more than chance
+    tolerance = float(np.median([found.smallest for found in steady]))
+    assert np.mean([judged(found, tolerance) == "fail" for found in steady]) <= 0.005
+    # the same series would alarm half of the time if each reading counted by itself
+    naive = np.mean([abs(_mann_kendall(line)) > 1.96 for line in _lines(300, 100)])
+    assert naive > 0.3
+
+
+def _lines(count: int, runs: int) -> list[Array]:
+    random = np.random.default_rng(13)
+    return [correlated(count, random) for _ in range(runs)]
+
+
+def _mann_kendall(values: Array) -> float:
+    n = len(values)
+    statistic = np.sign(np.subtract.outer(values, values))[np.tril_indices(n, -1)].sum()
+    return float(statistic / np.sqrt(n * (n - 1) * (2 * n + 5) / 18))
+
+
+def test_the_smallest_drift_that_is_said_to_be_seen_is_seen_four_times_in_five() -> None:
+    smallest = float(np.median([found.smallest for found in trends(1800, 100)]))
+    drifting = trends(1800, 300, drift=smallest)
+    assert 0.7 <= np.mean([found.change.low > 0 for found in drifting]) <= 0.9
+    assert np.mean([found.change.value for found in drifting]) == pytest.approx(smallest, rel=0.1)
+
+
+def test_block_minima_of_a_steady_series_do_not_drift_either() -> None:
+    # 270 readings do not divide into 60 blocks of one size
+    random = np.random.default_rng(19)
+    found = [trend(np.arange(270.0), random.standard_normal(270), np.min) for _ in range(300)]
+    assert np.mean([of.change.low > 0 for of in found]) <= 0.05
+
+
+def test_steady_runs_have_no_change_points() -> None:
+    found = [change_points(np.array(of.times), np.array(of.medians)) for of in trends(1800, 60)]
+    assert sum(bool(points) for points in found) <= 4
+
+
+# ----------------------------------------------------------------------------------------------- estimators
+
+MEMORIES: Final = {0.0: 1.0, 0.5: 3.0, 0.8: 9.0, 0.95: 39.0}
+"""ρ of an autoregression, and its autocorrelation time (1 + ρ)/(1 − ρ)."""
+
+
+@pytest.mark.parametrize(("rho", "expected"), MEMORIES.items())
+def test_the_autocorrelation_time_is_that_of_the_series(rho: float, expected: float) -> None:
+    random = np.random.default_rng(14)
+    times = np.arange(6000.0)
+    found = [autocorrelation_time(times, correlated(6000, random, rho)) for _ in range(10)]
+    assert np.mean(found) == pytest.approx(expected, rel=0.2)
+
+
+COURSES: Final = {
+    "a drift": np.linspace(0, 50, 1000),
+    "a jump": np.where(np.arange(1000) < 300, 0.0, 30.0),
+}
+
+
+@pytest.mark.parametrize("course", COURSES.values(), ids=COURSES)
+def test_a_drift_or_a_jump_is_no_memory(course: Array) -> None:
+    noise = np.random.default_rng(15).standard_normal(1000)
+    assert autocorrelation_time(np.arange(1000.0), noise + course) < 2
+
+
+def test_a_series_that_never_moves_has_no_drift_and_no_doubt() -> None:
+    found = trend(np.arange(100.0), np.full(100, 7.0))
+    assert (found.change, found.smallest, found.level) == (Estimate(0, 0, 0), 0, 7)
+
+
+def test_unread_seconds_are_left_out() -> None:
+    times, values = np.arange(200.0), np.arange(200.0) * 0.5
+    values[50:90] = np.nan
+    found = trend(times, values)
+    assert found.change.value == pytest.approx(found.seconds * 0.5)
+    assert found.seconds > 190
+
+
+SHORT: Final = {
+    "nothing": np.array([]),
+    "a few readings": np.arange(9.0) % 2,
+    "one long wave": np.sin(np.linspace(0, 6, 200)),
+}
+
+
+@pytest.mark.parametrize("values", SHORT.values(), ids=SHORT)
+def test_too_few_independent_blocks_say_nothing(values: Array) -> None:
+    with pytest.raises(TooShort, match=f"{LEAST_BLOCKS} are needed"):
+        block_size(np.arange(float(len(values))), values)
+
+
+def of(change: float, reach: float, smallest: float) -> Trend:
+    between = Estimate(change, change - reach, change + reach)
+    return Trend(between, 100.0, smallest, 600.0, 10.0, 60, (), ())
+
+
+VERDICTS: Final = {
+    # change, half of the interval, smallest seen; at a tolerance of 5
+    "certain and beyond": ((9.0, 2.0, 3.0), "fail"),
+    "certain, but within": ((3.0, 1.0, 1.4), "pass"),
+    "steady": ((0.0, 2.0, 2.9), "pass"),
+    "it may be beyond": ((4.0, 2.0, 2.9), "inconclusive"),
+    "beyond, but not for certain": ((9.0, 12.0, 17.0), "inconclusive"),
+    "this run is blind to it": ((0.0, 4.0, 5.8), "inconclusive"),
+    "falling": ((-9.0, 2.0, 2.9), "pass"),
+    "falling for certain, however noisy": ((-9.0, 6.0, 8.6), "pass"),
+    "falling by chance, in a blind run": ((-3.0, 6.0, 8.6), "inconclusive"),
+}
+
+
+@pytest.mark.parametrize(("given", "verdict"), VERDICTS.values(), ids=VERDICTS)
+def test_verdicts(given: tuple[float, float, float], verdict: str) -> None:
+    assert judged(of(*given), 5.0) == verdict
+
+
+def test_a_change_of_level_is_dated() -> None:
+    random = np.random.default_rng(16)
+    times = np.arange(60.0) * 10
+    figures = random.standard_normal(60) + np.where(times < 200, 0, 6) + np.where(times < 450, 0, 6)
+    found = change_points(times, figures)
+    assert [point.at_s for point in found] == pytest.approx([195, 445], abs=11)
+    assert found[0].before < 2 < found[0].after < 8 < found[1].after
+
+
+def test_one_odd_block_is_no_change_of_level() -> None:
+    figures = np.random.default_rng(17).standard_normal(40)
+    figures[20] = 500
+    assert change_points(np.arange(40.0), figures) == ()
+
+
+def test_what_connections_explain_is_taken_off_but_not_the_leak_beside_it() -> None:
+    random = np.random.default_rng(18)
+    times = np.arange(600.0)
+    connections = 100 + 50 * np.sin(times / 40) + random.standard_normal(600)
+    leak = 2000 * times
+    values = 5e7 + 40_000 * connections + leak + 1e4 * random.standard_normal(600)
+    rest = without(values, connections, times)
+    assert np.polyfit(times, rest, 1)[0] == pytest.approx(2000, rel=0.05)
+    assert np.std(rest - leak) < 0.1 * np.std(values - leak)
+
+
+def test_connections_that_hardly_move_explain_nothing() -> None:
+    times = np.arange(100.0)
+    values = 1000 * times
+    assert without(values, np.full(100, 40.0), times) is values
+
+
+def test_the_load_was_up_from_its_first_to_its_last_high_reading() -> None:
+    load_ = np.array([0, 10, 20, 40, 39, 40, 38, 20, 0.0])
+    assert settled(np.arange(9.0), load_) == (3, 6)
+    assert settled(np.arange(3.0), np.full(3, np.nan)) == (0, 0)
+
+
+# -------------------------------------------------------------------------------------------------- a soak
+
+HOLD_S: Final = 300
+RAMP_S: Final = 10
+COUNT: Final = "open_sockets{system=echo}"
+
+
+def soaking(
+    second: int,
+    *,
+    leak: float = 0.0,
+    descriptors: float = 0.0,
+    slower_from: int | None = None,
+    kept: int = 0,
+    drained: bool = True,
+    watched: bool = True,
+) -> Second:
+    """40 sockets up in 10 s, held for 300 s, and down again; what goes wrong is a second's worth of it."""
+    ending = second > RAMP_S + HOLD_S
+    sockets = 0 if ending and drained else min(40, 4 * second)
+    random = np.random.default_rng(second)
+    slow = 2.0 if slower_from is not None and second >= slower_from else 1.0
+    responses = 10 * slow * np.exp(0.2 * random.standard_normal(100 if sockets else 0))
+    target = {
+        "rss_bytes": 50e6 + 30_000 * sockets + leak * second + 200_000 * random.random(),
+        "fds": 16 + sockets + descriptors * second,
+        COUNT: sockets + (min(kept, second) if kept else 0),
+    }
+    return Second(sockets, responses, target=target if watched else {})
+
+
+@pytest.fixture(scope="module")
+def soaked(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    root = tmp_path_factory.mktemp("soaked")
+    runs: dict[str, Run] = {}
+
+    def of(**ways: Any) -> Run:
+        name = json.dumps(ways)
+        if name not in runs:
+            path = root / str(len(runs))
+            written(path, RAMP_S + HOLD_S + 5, lambda second: soaking(second, **ways), run_id=name)
+            runs[name] = load(path)
+        return runs[name]
+
+    return of
+
+
+def named(run: Run) -> dict[str, Drift]:
+    return {drift.name: drift for drift in drifts(run)}
+
+
+def test_a_steady_soak_passes_everything(soaked: Callable[..., Run]) -> None:
+    found = named(soaked())
+    assert {name: drift.verdict for name, drift in found.items()} == dict.fromkeys(
+        [
+            "latency",
+            "failures",
+            "memory",
+            "descriptors",
+            "connections",
+            "generator.memory",
+            "generator.cpu",
+            "drain",
+        ],
+        "pass",
+    )
+
+
+FAULTS: Final[dict[str, tuple[dict[str, Any], set[str]]]] = {
+    "memory that grows": ({"leak": 30_000.0}, {"memory"}),
+    "descriptors that are not closed": ({"descriptors": 0.1}, {"descriptors"}),
+    "connections that the server keeps": ({"kept": 30}, {"drain"}),
+    "answers that get slower": ({"slower_from": 160}, {"latency"}),
+}
+
+
+@pytest.mark.parametrize(("ways", "failing"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_fails_its_own_subject_and_no_other(
+    ways: dict[str, Any], failing: set[str], soaked: Callable[..., Run]
+) -> None:
+    found = named(soaked(**ways))
+    assert {name for name, drift in found.items() if drift.verdict == "fail"} == failing
+
+
+def test_a_leak_is_measured_in_bytes_an_hour(soaked: Callable[..., Run]) -> None:
+    found = named(soaked(leak=30_000.0))["memory"].trend
+    assert found is not None
+    assert found.an_hour.low < 30_000 * 3600 < found.an_hour.high
+    assert found.an_hour.value == pytest.approx(30_000 * 3600, rel=0.05)
+
+
+def test_a_change_of_level_is_told_with_its_moment(soaked: Callable[..., Run]) -> None:
+    drift = named(soaked(slower_from=160))["latency"]
+    assert [change.at_s for change in drift.changes] == pytest.approx([160], abs=20)
+    assert "Its level went from 15." in drift.sentence
+
+
+def test_a_run_that_ends_with_its_load_says_nothing_of_the_drain(soaked: Callable[..., Run]) -> None:
+    drain = named(soaked(drained=False))["drain"]
+    assert drain.verdict == "inconclusive"
+    assert "down=30s" in drain.sentence
+
+
+def test_an_unwatched_server_has_no_memory_to_judge(soaked: Callable[..., Run]) -> None:
+    assert set(named(soaked(watched=False))) == {"latency", "failures", "generator.memory", "generator.cpu"}
+
+
+def test_a_short_run_is_no_soak(tmp_path: Path) -> None:
+    run = load(written(tmp_path / "short", 60, lambda _: soaking(20)))
+    assert drifts(run) == []
+    with pytest.raises(TooShort, match="no soak"):
+        figure(run, "memory")
+
+
+def test_the_report_tells_the_drifts_of_a_soak_alone(soaked: Callable[..., Run], tmp_path: Path) -> None:
+    page = html(soaked(leak=30_000.0), [])
+    assert "Drift over the run" in page
+    assert 'id="drift-memory"' in page
+    assert "caches without bound" in page
+    short = load(written(tmp_path / "short", 60, lambda _: soaking(20)))
+    assert "Drift over the run" not in html(short, [])
+
+
+def test_every_drift_is_plain_json(soaked: Callable[..., Run]) -> None:
+    for drift in drifts(soaked(slower_from=160)):
+        assert json.loads(json.dumps(drift.to_json()))["verdict"] == drift.verdict
+
+
+def test_gates_are_given_the_growth_of_an_hour_over_their_window(soaked: Callable[..., Run]) -> None:
+    run = soaked(leak=30_000.0)
+    material = Material(Books(), run.started_at, list, run.reader)
+    whole = PROVIDERS["drift.memory"](material, Window())
+    assert whole.value == pytest.approx(30_000 * 3600, rel=0.05)
+    assert whole.low < 30_000 * 3600 < whole.high
+    of_level = whole.as_share()
+    assert of_level.value == pytest.approx(30_000 * 3600 / 56e6, rel=0.1)
+    late = PROVIDERS["drift.memory"](material, Window(run.started_at + 250))
+    assert late.value is None
+    assert "no soak" in late.note
+
+
+def test_every_drift_that_gates_may_ask_for_is_provided() -> None:
+    asked = {name for name in FIGURES if name.startswith("drift.")}
+    assert asked
+    assert asked <= set(PROVIDERS)

@@ -1,0 +1,368 @@
+"""Preflight: a rehearsal that is in no book, what stops a run, and how a run is stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gevent
+import pytest
+from locust import task
+from locust.exception import StopUser
+
+from tests.load.checks.servers import Play, echo, routed, status
+from tests.load.checks.servers import json as answer
+from tests.load.session import Session, rest, session
+from tests.wire.harness import Peer, until
+from wsoak.ledger.rundir import RunReader
+from wsoak.load import WebSocketUser
+from wsoak.load.accounts import BadAccounts
+from wsoak.load.checks.limits import Plan
+from wsoak.load.checks.preflight import Checked, check
+from wsoak.load.checks.rehearsal import Where
+from wsoak.load.door import Door
+from wsoak.load.hooks import EXIT_INVALID
+from wsoak.load.options import Options
+
+NOTHING: Play = status("404 Not Found")
+HEALTHY = answer('{"status": "healthy", "time": "2026-01-01T00:00:00.000000"}')
+
+
+class EchoingUser(WebSocketUser):
+    """Talks with ``/echo``."""
+
+    health_path = "/health"
+    path = "/echo"
+
+    @task
+    def stay(self) -> None:
+        with self.connect(self.path, name="echo") as ws:
+            ws.request({"reply_to": 1}, reply_to=1)
+            rest()
+
+    def rehearse(self) -> None:
+        with self.connect(self.path, name="echo") as ws:
+            ws.request({"reply_to": 1}, reply_to=1, timeout=0.2)
+
+
+class PlainUser(WebSocketUser):
+    """Says nothing of itself."""
+
+    @task
+    def stay(self) -> None:
+        rest()
+
+
+class RaisingUser(EchoingUser):
+    def rehearse(self) -> None:
+        raise KeyError("s3cret")
+
+
+class RaisingAtStartUser(EchoingUser):
+    def on_start(self) -> None:
+        raise KeyError("s3cret")
+
+
+class StoppingUser(EchoingUser):
+    def rehearse(self) -> None:
+        self.api("POST", "/start", json={})
+        raise StopUser
+
+
+class HangingUser(EchoingUser):
+    stopped: ClassVar[list[bool]] = []
+
+    def rehearse(self) -> None:
+        with self.connect(self.path, name="echo"):
+            rest()
+
+    def on_stop(self) -> None:
+        self.stopped.append(True)
+
+
+class ForbiddenUser(EchoingUser):
+    path = "/forbidden"
+
+
+class LostUser(EchoingUser):
+    path = "/lost"
+
+
+class SilentUser(EchoingUser):
+    path = "/silent"
+
+
+class CheckingUser(EchoingUser):
+    def rehearse(self) -> None:
+        super().rehearse()
+        self.check("all is as it should be", False)
+        self.api("GET", "/start")
+
+
+class IllUser(EchoingUser):
+    health_path = "/ill"
+
+
+def silent(peer: Peer) -> None:
+    peer.accept().answer_close()
+
+
+ROUTES: dict[str, Play] = {
+    "/echo": echo,
+    "/health": HEALTHY,
+    "/ill": answer('{"status": "ill"}', "503 Service Unavailable"),
+    "/start": answer("{}", "500 s3cret"),
+    "/forbidden": status("403 Forbidden"),
+    "/silent": silent,
+}
+
+CASES: dict[type[WebSocketUser], tuple[str | None, str]] = {
+    # the finding that stops the run, and words of the sentence
+    EchoingUser: (None, ""),
+    PlainUser: (None, ""),
+    CheckingUser: (None, ""),
+    RaisingUser: ("rehearsal-failed", "the scenario raised KeyError at test_preflight.py:"),
+    RaisingAtStartUser: ("rehearsal-failed", "the scenario raised KeyError at test_preflight.py:"),
+    StoppingUser: ("rehearsal-failed", "no socket was opened (POST /start: HTTP 500)"),
+    HangingUser: ("rehearsal-failed", "did not end within"),
+    ForbiddenUser: ("upgrade-refused", "/forbidden"),
+    LostUser: ("route-not-found", "/lost"),
+    SilentUser: ("no-answer", "1 request and no answer"),
+    IllUser: ("health-failed", "GET /ill: HTTP 503"),
+}
+
+
+def where(host: str, **more: Any) -> Where:
+    return Where(Options.of(None), host, "a-run", **more)
+
+
+@pytest.fixture(scope="module")
+def checked() -> dict[str, Checked]:
+    """Each of them checked alone, all at the same time."""
+    with pytest.MonkeyPatch.context() as patch, routed(ROUTES, NOTHING) as listener:
+        patch.setattr(Where, "patience_s", 3.0)
+        place = where(f"http://127.0.0.1:{listener.port}")
+        jobs = {each.__name__: gevent.spawn(check, [each], place, Plan(1)) for each in CASES}
+        gevent.joinall(jobs.values(), raise_error=True)
+    return {name: job.get() for name, job in jobs.items()}
+
+
+@pytest.mark.parametrize("user_class", CASES, ids=lambda each: each.__name__)
+def test_what_stops_a_run_is_one_finding_and_one_sentence(
+    user_class: type[WebSocketUser], checked: dict[str, Checked]
+) -> None:
+    finding, words = CASES[user_class]
+    found = checked[user_class.__name__]
+    assert [step.finding for step in found.outcome.failed] == ([finding] if finding else []), found.outcome
+    assert words in found.outcome.sentence()
+    assert bool(found.outcome.sentence()) is bool(finding)
+    assert "s3cret" not in json.dumps(found.outcome.to_json())
+
+
+def names(found: Checked) -> list[str]:
+    return [step.name for step in found.outcome.steps if step.scenario != "all users"]
+
+
+def test_a_healthy_scenario_has_a_figure_for_each_step(checked: dict[str, Checked]) -> None:
+    found = checked["EchoingUser"]
+    assert names(found) == ["look-up", "connect", "health", "rehearsal", "handshake", "exchange"]
+    assert all(step.result == "ok" for step in found.outcome.steps)
+    told = {step.name: step.text for step in found.outcome.steps}
+    assert "clock" in told["health"]
+    assert "upgrade" in told["handshake"]
+    assert "1 of 1 request answered" in told["exchange"]
+
+
+def test_a_scenario_that_says_nothing_of_itself_gets_the_generic_steps(checked: dict[str, Checked]) -> None:
+    assert names(checked["PlainUser"]) == ["look-up", "connect"]
+
+
+def test_a_scenarios_own_check_and_a_failed_request_are_warnings(checked: dict[str, Checked]) -> None:
+    warned = [step.text for step in checked["CheckingUser"].outcome.steps if step.result == "warning"]
+    assert warned == ["GET /start: HTTP 500", "the scenario's check failed: all is as it should be"]
+
+
+def test_a_user_that_is_cut_short_is_stopped_as_any(checked: dict[str, Checked]) -> None:
+    assert checked["HangingUser"].outcome.failed
+    assert HangingUser.stopped == [True]
+
+
+def test_nothing_is_rehearsed_where_nobody_listens() -> None:
+    found = check([EchoingUser, PlainUser], where("http://127.0.0.1:1"), Plan(1))
+    assert names(found) == ["look-up", "connect"] * 2
+    assert found.outcome.sentence().startswith("The checks failed for EchoingUser and PlainUser (connect)")
+
+
+def test_a_file_that_cannot_be_used_is_raised_to_whoever_asked(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "accounts.csv").write_text("phone\n")
+    options = replace(Options.of(None), accounts=tmp_path / "accounts.csv")
+    with pytest.raises(BadAccounts):
+        check([EchoingUser], Where(options, "http://127.0.0.1:1", "a-run"), Plan(1))
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_route_that_is_there_twice_is_a_warning_and_stops_nothing() -> None:
+    with routed({**ROUTES, "/api/api/echo": echo}, NOTHING) as listener:
+        found = check([EchoingUser], where(f"http://127.0.0.1:{listener.port}"), Plan(1))
+    assert found.outcome.failed == []
+    assert [step.finding for step in found.outcome.steps if step.result == "warning"] == ["route-doubled"]
+    (delta,) = found.for_the_books()
+    assert [(seen.id, seen.name) for seen in delta.observations] == [("route-doubled", "echo")]
+    assert delta.connections == []
+
+
+# --------------------------------------------------------------------------------------------------- doors
+
+
+class GuardedUser(EchoingUser):
+    """Has two doors, of which one is open."""
+
+    ended: ClassVar[list[bool]] = []
+
+    def doors(self) -> list[Door]:
+        return [
+            Door("unauthenticated-accepted", "echo", "/echo?token=s3cret"),
+            Door("expired-token-accepted", "echo", "/forbidden"),
+        ]
+
+    def on_stop(self) -> None:
+        self.ended.append(True)
+
+
+class RaisingDoorsUser(EchoingUser):
+    def doors(self) -> list[Door]:
+        raise KeyError("s3cret")
+
+
+def test_an_open_door_is_for_the_books_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsoak.load.checks.doors.PATIENCE_S", 0.1)
+    with routed(ROUTES, NOTHING) as listener:
+        place = where(f"http://127.0.0.1:{listener.port}")
+        found = check([GuardedUser, RaisingDoorsUser, EchoingUser], place, Plan(1), security=True)
+        assert check([GuardedUser], place, Plan(1)).outcome.doors == []
+    assert found.outcome.failed == []
+    assert [(door.finding, door.accepted) for door in found.outcome.doors] == [
+        ("unauthenticated-accepted", True),
+        ("expired-token-accepted", False),
+    ]
+    (delta,) = found.for_the_books()
+    assert [(seen.id, seen.name, seen.count) for seen in delta.observations] == [
+        ("unauthenticated-accepted", "echo", 1)
+    ]
+    warned = [step.scenario for step in found.outcome.steps if step.result == "warning"]
+    assert warned == ["RaisingDoorsUser"]
+    assert "s3cret" not in repr((found.outcome, delta.observations))
+    # after the rehearsal, and after the doors; and once more without them
+    assert GuardedUser.ended == [True] * 3
+
+
+# -------------------------------------------------------------------------------------------- in a session
+
+CHECKED = ("--checks", "preflight")
+
+
+def test_a_checked_run_has_the_checks_in_its_record_and_not_in_its_books(tmp_path: Path) -> None:
+    with (
+        routed(ROUTES, NOTHING) as listener,
+        session(
+            EchoingUser,
+            host=f"http://127.0.0.1:{listener.port}",
+            run_dir=tmp_path / "r",
+            arguments=CHECKED,
+        ) as made,
+    ):
+        made.start(3)
+        until(lambda: made.books().count("replies") == 3)
+        reader = made.stop()
+        entries = made.environment.stats.entries
+        assert made.quit() is None
+    checks = reader.header["checks"]
+    assert checks["passed"] is True
+    assert {step["result"] for step in checks["steps"]} == {"ok"}
+    books = reader.books()
+    assert (books.count("opened"), books.count("requests"), books.observations) == (3, 3, {})
+    # the load began after them
+    assert reader.header["started_at"] > listener_began(reader)
+    assert {name for name, _ in entries} == {"echo"}
+
+
+def listener_began(reader: RunReader) -> float:
+    """When the record was made, as its latency log's first line has it, in whole seconds."""
+    log = (reader.path / "latency.hlog").read_text()
+    return float(log.partition("StartTime: ")[2].partition(" ")[0])
+
+
+@pytest.mark.parametrize("web", [False, True])
+def test_a_run_that_fails_its_checks_is_over_before_its_first_user(
+    web: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users: list[str] = []
+
+    class CountedUser(LostUser):
+        def on_start(self) -> None:
+            users.append(self.run_id)
+
+    with (
+        routed(ROUTES, NOTHING) as listener,
+        session(
+            CountedUser,
+            host=f"http://127.0.0.1:{listener.port}",
+            run_dir=tmp_path / "r",
+            arguments=CHECKED,
+            web=web,
+        ) as made,
+    ):
+        made.runner.start(5, 100)
+        until(lambda: made.runner.state == "stopped")
+        assert (made.under_way, made.runner.user_count, users) == (False, 0, ["r"])
+        if web:
+            goes_on(made, tmp_path)
+        assert made.quit() == (None if web else EXIT_INVALID)
+    reader = RunReader(tmp_path / "r")
+    assert (reader.ended, reader.header["ended_by"]) == (True, "preflight")
+    assert reader.header["checks"]["passed"] is False
+    (finding,) = json.loads((tmp_path / "r" / "findings.json").read_text())
+    assert (finding["id"], finding["system"]) == ("route-not-found", "echo")
+    errors = [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
+    assert len(errors) == 1
+    assert errors[0].startswith("The checks failed for CountedUser (rehearsal): ")
+    assert "likely cause" in errors[0]
+    assert "Traceback" not in caplog.text
+    assert ("Checks before the load:" in capsys.readouterr().out) is not web
+
+
+def goes_on(made: Session, tmp_path: Path) -> None:
+    """The next run of the session is one like any other."""
+    user_class: Any = made.environment.user_classes[0]
+    user_class.path = "/echo"
+    made.start(2)
+    until(lambda: made.books().count("replies") == 2)
+    assert made.stop().path == tmp_path / "r-2"
+
+
+def test_a_signal_while_the_checks_go_on_ends_the_run(tmp_path: Path) -> None:
+    rehearsing: list[bool] = []
+
+    def rehearsed(peer: Peer) -> None:
+        rehearsing.append(True)
+        silent(peer)
+
+    with (
+        routed({**ROUTES, "/echo": rehearsed}, NOTHING) as listener,
+        session(
+            HangingUser,
+            host=f"http://127.0.0.1:{listener.port}",
+            run_dir=tmp_path / "r",
+            arguments=(*CHECKED, "--close-timeout", "0.5"),
+        ) as made,
+    ):
+        made.runner.start(1, 100)
+        until(lambda: made.under_way and rehearsing)
+        assert made.quit() == EXIT_INVALID
+    reader = RunReader(tmp_path / "r")
+    assert (reader.ended, reader.header["ended_by"]) == (True, "signal")

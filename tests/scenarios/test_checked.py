@@ -1,0 +1,102 @@
+"""What dialogue and echo say of themselves: rehearsal, doors, clean-up, against a target."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from scenarios.dialogue import NAME, DialogueUser
+from scenarios.echo import EchoUser
+from tests.load.conftest import SECRET
+from tests.target.client import Account, Target
+from wsoak.load import WebSocketUser
+from wsoak.load.checks.limits import Plan
+from wsoak.load.checks.preflight import Checked, check
+from wsoak.load.checks.rehearsal import Rehearsal, Where
+from wsoak.load.options import Options
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The target's, so that an expired token can be made."""
+    monkeypatch.setenv("WSOAK_JWT_SECRET", SECRET)
+    yield
+    assert os.environ["WSOAK_JWT_SECRET"] == SECRET
+
+
+def where(target: Target, path: str = "") -> Where:
+    return Where(Options.of(None), target.url + path, "rehearsed")
+
+
+def checked(target: Target, user_class: type[WebSocketUser], path: str = "") -> Checked:
+    return check([user_class], where(target, path), Plan(1), security=True)
+
+
+def sessions(target: Target) -> float:
+    return target.metric("wsoak_target_sessions_open", system=NAME)
+
+
+def test_a_rehearsed_conversation_leaves_nothing_behind_and_its_doors_are_shut(target: Target) -> None:
+    before = sessions(target)
+    found = checked(target, DialogueUser)
+    assert found.outcome.sentence() == ""
+    assert {step.result for step in found.outcome.steps} == {"ok"}, found.outcome.lines()
+    assert {door.finding: door.accepted for door in found.outcome.doors} == dict.fromkeys(
+        [
+            "unauthenticated-accepted",
+            "forged-token-accepted",
+            "unsigned-token-accepted",
+            "wrong-token-kind-accepted",
+            "foreign-session-accepted",
+            "expired-token-accepted",
+        ],
+        False,
+    )
+    assert sessions(target) == before
+
+
+def test_a_door_is_told_apart_from_what_keeps_it_shut(target: Target) -> None:
+    found = checked(target, DialogueUser)
+    seen = {door.finding: door.seen for door in found.outcome.doors}
+    assert "token missing" in seen["unauthenticated-accepted"]
+    assert "token expired" in seen["expired-token-accepted"]
+    assert "access denied" in seen["foreign-session-accepted"]
+    assert "eyJ" not in repr(found.outcome)
+
+
+@pytest.mark.parametrize(
+    ("fault", "finding"),
+    [("datetime-crash", "closed-policy-silent"), ("session-denied", "closed-policy-denied")],
+)
+def test_a_fault_is_met_in_the_rehearsal_and_has_the_name_that_it_has_in_a_run(
+    target: Target, fault: str, finding: str
+) -> None:
+    before = sessions(target)
+    with target.fault("dialogue", fault):
+        found = checked(target, DialogueUser)
+    assert [step.finding for step in found.outcome.failed] == [finding]
+    # nobody's doors are tried where nobody can come in
+    assert found.outcome.doors == []
+    assert sessions(target) == before
+
+
+def test_an_echo_is_rehearsed_without_a_health_check(target: Target) -> None:
+    found = checked(target, EchoUser, "/echo")
+    names = [step.name for step in found.outcome.steps if step.scenario == "EchoUser"]
+    assert names == ["look-up", "connect", "rehearsal", "handshake", "exchange"]
+    assert found.outcome.failed == []
+
+
+def test_what_a_run_left_is_removed_and_counted(target: Target) -> None:
+    account = Account(target)
+    left = [account.start(X_Run_Id="run 100% & more") for _ in range(2)]
+    kept = account.start(X_Run_Id="run 100%")
+    with Rehearsal(DialogueUser, where(target)) as rehearsal:
+        removed: list[int] = []
+        rehearsal.do(lambda user: removed.append(user.clear("run 100% & more")))
+    assert removed == [2]
+    assert [account.http("GET", f"/v1/dialogues/{each}/history")[0] for each in left] == [404, 404]
+    assert account.history(kept) == []
+    account.http("DELETE", f"/v1/dialogues/{kept}")

@@ -1,0 +1,79 @@
+"""The client: how many handshakes of a name were under way when each began."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from tests.wire.harness import Peer, Run, both, listening, until
+from wsoak.wire.client import FastOpener, Settings
+
+
+class Gate:
+    """A server that answers no handshake before it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = Event()
+
+    def __call__(self, peer: Peer) -> None:
+        peer.read_head()
+        self.opened.wait()
+        # who gave up in the meantime is gone
+        with contextlib.suppress(EOFError, ConnectionError):
+            peer.accept()
+            peer.answer_close()
+
+
+def opened_together(run: Run, names: list[str], gate: Gate) -> None:
+    """Sockets of these names whose handshakes are all under way before the first is answered."""
+    gate.opened.clear()
+    begun: list[gevent.Greenlet] = []
+    for name in names:
+        begun.append(gevent.spawn(run.open, name=name))
+        until(lambda: run.client.opening == len(begun))
+    gate.opened.set()
+    gevent.joinall(begun, raise_error=True)
+
+
+def test_each_record_says_how_many_of_its_name_were_opening_itself_included() -> None:
+    gate = Gate()
+
+    def scenario(run: Run) -> None:
+        # the first alone: of those that begin together, one or several look the name up
+        opened_together(run, ["s"], gate)
+        opened_together(run, ["s", "s", "other", "s", "other"], gate)
+        opened_together(run, ["s", "s"], gate)
+
+    facts = both(gate, scenario)
+    counted: dict[str, list[Any]] = {}
+    for record in facts.records:
+        counted.setdefault(record["name"], []).append(record["opening"])
+    assert {name: sorted(openings) for name, openings in counted.items()} == {
+        "s": [1, 1, 1, 2, 2, 3],
+        "other": [1, 2],
+    }
+
+
+@pytest.mark.parametrize("how", ["in time", "too late", "killed"])
+def test_a_handshake_that_is_over_is_counted_no_more_however_it_ended(how: str) -> None:
+    gate = Gate()
+    with listening(gate) as listener:
+        run = Run(FastOpener, listener.url, Settings(handshake_timeout_s=0.05 if how == "too late" else 20))
+        first = gevent.spawn(run.open)
+        until(lambda: listener.accepted == 1)
+        if how == "killed":
+            first.kill()
+        elif how == "in time":
+            gate.opened.set()
+        first.join(20)
+        gate.opened.set()
+        assert first.dead
+        assert run.open().outcome == "open"
+        facts = run.stop()
+    assert [record["opening"] for record in facts.records] == [1, 1]
+    # a name that nobody opens is not remembered
+    assert run.client._under_way == {}

@@ -1,0 +1,14 @@
+"""Names: of gauges that one room writes and another reads."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CLOCK: Final = "clock"
+"""The source of the readings of a server's clock beside ours."""
+CLOCK_OFFSET: Final = "clock_offset_ms"
+"""Milliseconds that the server's clock is ahead of ours."""
+CLOCK_UNCERTAINTY: Final = "clock_uncertainty_ms"
+"""Milliseconds that the offset may be off, either way."""
+CLOCK_UNKNOWN: Final = "clock_unknown"
+"""1 when a server does not say what time it has: its clock is taken for ours then."""

@@ -1,0 +1,70 @@
+"""Host: where the load goes, the mistakes in what says so, and the embedded target where nothing does."""
+
+from __future__ import annotations
+
+import logging
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Final
+
+from locust.env import Environment
+from locust.runners import MasterRunner
+
+from wsoak.load.options import BadOptions, Options
+from wsoak.load.roster import forked
+from wsoak.load.shape_option import parse_shape
+from wsoak.load.target_process import TargetProcess
+from wsoak.wire.endpoint import BadUrl, Endpoint
+
+log = logging.getLogger(__name__)
+
+LEAST_ACCOUNTS: Final = 2_000
+"""How many accounts the embedded target seeds at least: the web UI does not know yet how many users come."""
+
+NOT_FROM_ELSEWHERE: Final = (
+    "Give a --host: the embedded target listens on this machine's loopback only, and workers "
+    "elsewhere cannot reach it."
+)
+
+
+def host_of(environment: Environment) -> str | None:
+    """The host as Locust will use it: the option's, else the first user class's that names one."""
+    if environment.host:
+        return environment.host
+    return next((user_class.host for user_class in environment.user_classes if user_class.host), None)
+
+
+def mistakes_in(parsed: Namespace | None, host: str | None) -> list[str]:
+    """Everything that is wrong with the options and the host, where there is one; a sentence each."""
+    mistakes: list[str] = []
+    try:
+        Options.of(parsed)
+    except BadOptions as error:
+        mistakes += error.mistakes
+    try:
+        if host is not None:
+            Endpoint.of(host)
+    except BadUrl as error:
+        mistakes.append(str(error))
+    return mistakes
+
+
+def start_target(environment: Environment, start: Callable[[int], TargetProcess]) -> TargetProcess:
+    """Start the embedded target, and make it the host.
+
+    Args:
+        start: starts one with so many accounts.
+
+    Raises:
+        options.BadOptions: where there may be workers that could not reach it.
+        target_process.TargetFailed: when it does not start.
+    """
+    parsed = environment.parsed_options
+    if isinstance(environment.runner, MasterRunner) and not forked(environment):
+        raise BadOptions([NOT_FROM_ELSEWHERE])
+    shape = Options.of(parsed).shape
+    wanted = max(getattr(parsed, "num_users", None) or 0, parse_shape(shape).peak_users if shape else 0)
+    target = start(max(LEAST_ACCOUNTS, wanted))
+    environment.host = target.url
+    log.info("No host was given: load goes to the embedded target at %s.", target.url)
+    return target
