@@ -50,18 +50,15 @@ class Beginning:
     shares: Shares
     watched: list[str]
 
-    def check(self) -> bool:
+    def check(self) -> None:
         """Make the checks that ``--checks`` asks for; what they find is in the run's books then.
-
-        Returns:
-            whether there were any.
 
         Raises:
             ChecksFailed: when there is no point in making load.
             accounts.BadAccounts, options.BadOptions, wire.endpoint.BadUrl: when the run cannot begin.
         """
         if self.options.checks == NO_CHECKS:
-            return False
+            return
         environment = self.environment
         where = Where(
             self.options,
@@ -79,7 +76,6 @@ class Beginning:
         if checked.outcome.failed:
             raise ChecksFailed(checked.outcome.sentence())
         self.keeper.load_begins()
-        return True
 
     def producer(self, runner: LocalRunner) -> Producer:
         """Who makes the load of an only process.

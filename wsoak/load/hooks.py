@@ -98,7 +98,7 @@ class Hooks:
         self._deserted = False
         self._unchecked = False
         self._load_began_s: float | None = None
-        """On ``time.monotonic``, where checks went before it."""
+        """On ``time.monotonic``."""
         self._checks_over = Event()
         self._checks_over.set()
         self._stopping = False
@@ -384,15 +384,18 @@ class Hooks:
         self._load_began_s = None
         self._checks_over.clear()
         try:
-            if begun.check():
-                self._load_began_s = time.monotonic()
+            begun.check()
+            self._load_began_s = time.monotonic()
         finally:
             self._checks_over.set()
         if self._keeper is not begun.keeper:
             raise gevent.GreenletExit
 
     def _sit_out_checks(self, run_time_s: float) -> None:
-        """The time that a run is to last is over, by Locust's clock; by ours it begins with the load."""
+        """The time that a run is to last is over, by Locust's clock; by ours it begins with the load.
+
+        Locust's began before the checks, and with a look at the time that start-up had made old.
+        """
         self._checks_over.wait()
         if self._load_began_s is not None:
             gevent.sleep(max(0.0, self._load_began_s + run_time_s - time.monotonic()))

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 LEAST_ACCOUNTS: Final = 2_000
 """How many accounts the embedded target seeds at least: the web UI does not know yet how many users come."""
+MOST_ACCOUNTS: Final = 100_000
+"""And at most: more would take it longer than 5 s to start."""
 
 NOT_FROM_ELSEWHERE: Final = (
     "Give a --host: the embedded target listens on this machine's loopback only, and workers "
@@ -62,9 +64,11 @@ def start_target(environment: Environment, start: Callable[[int], TargetProcess]
     parsed = environment.parsed_options
     if isinstance(environment.runner, MasterRunner) and not forked(environment):
         raise BadOptions([NOT_FROM_ELSEWHERE])
-    shape = Options.of(parsed).shape
-    wanted = max(getattr(parsed, "num_users", None) or 0, parse_shape(shape).peak_users if shape else 0)
-    target = start(max(LEAST_ACCOUNTS, wanted))
+    options = Options.of(parsed)
+    peak = parse_shape(options.shape).peak_users if options.shape else 0
+    users = max(getattr(parsed, "num_users", None) or 0, peak)
+    # where a socket is a device's, it has an account of its own
+    target = start(min(max(LEAST_ACCOUNTS, users * options.sockets_per_user), MOST_ACCOUNTS))
     environment.host = target.url
     log.info("No host was given: load goes to the embedded target at %s.", target.url)
     return target

@@ -102,9 +102,7 @@ OPTIONS: Final = (
         "Before the next attempt after a failure: back off, retry at once, or never.",
         choices=RECONNECTS,
     ),
-    Option(
-        "--retry-pause", 0.0, "Seconds that immediate waits, as a bad client's own loop does.", "SECONDS"
-    ),
+    Option("--retry-pause", 0.0, "Seconds that immediate waits, as a bad client's own loop does.", "SECONDS"),
     Option(
         "--no-retry-codes",
         "1008,4001,4003,4401,4403",
