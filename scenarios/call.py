@@ -28,6 +28,7 @@ from wsoak.load.api import Answer
 from wsoak.load.door import Door
 from wsoak.load.forgeries import expired, unsigned, wrong_signature
 from wsoak.load.one_way import OneWay
+from wsoak.load.target_process import shared_secret
 from wsoak.load.tokens import FreshToken
 from wsoak.wire.connection import Connection
 from wsoak.wire.message import Message
@@ -109,7 +110,7 @@ class CallUser(WebSocketUser):
             "unsigned-token-accepted": unsigned(token),
             "foreign-session-accepted": strangers.caller.token,
         }
-        if secret := os.environ.get("WSOAK_JWT_SECRET"):
+        if secret := shared_secret(self.generator.embedded):
             keys["expired-token-accepted"] = expired(token, secret)
         return [
             Door("unauthenticated-accepted", NAME, path),

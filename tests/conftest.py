@@ -3,6 +3,8 @@
 A test marked ``real`` uses a program that this project did not write. Where that is missing, the test is
 skipped with one line that says so. With ``WSOAK_REQUIRE_REAL=1`` in the environment, such a skip fails the
 session, so that a build cannot become green by missing what it should have tested.
+
+No property test has a deadline: what a busy machine takes long for is no defect.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REQUIRE_VARIABLE: Final = "WSOAK_REQUIRE_REAL"
 
@@ -44,5 +47,7 @@ class RealTests:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
     if os.environ.get(REQUIRE_VARIABLE) == "1":
         config.pluginmanager.register(RealTests())

@@ -25,6 +25,7 @@ def printed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             yield load(
                 path,
                 *("DialogueUser", "--host", target.url, "--client", request.param, "--loglevel", "DEBUG"),
+                *("--checks", "security"),
                 *("-u", "5", "-r", "5", "-t", "8s", "--message-rate", "10"),
                 WSOAK_JWT_SECRET=JWT_SECRET,
                 WSOAK_PASSWORD=PASSWORD,

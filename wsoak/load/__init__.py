@@ -1,11 +1,13 @@
 """The Locust side: importing it makes any locustfile a wsoak one.
 
 - ``user``            ``WebSocketUser``, what scenarios are made of
+- ``door``            a way in that a server must keep shut
 - ``api``             what a server's HTTP side answered
 - ``options``         our options on the command line
 - ``web_form``        the same in the web form, refused in our own words
 - ``accounts``        who the users log in as
 - ``tokens``          JSON Web Tokens, minted and renewed
+- ``forgeries``       tokens that a server must refuse
 - ``backoff``         how long to wait before a reconnect
 - ``open_model``      sessions that arrive at their own rate
 - ``shapes``          load shapes as pure curves
@@ -16,10 +18,12 @@
 - ``generator``       what makes the load in one process
 - ``gauges``          the generator looks at itself, and at the server
 - ``request_events``  Locust's event for each event of a socket
+- ``checks``          what looks before and beside the load
 - ``producer``        a generator, and its reports
 - ``relay``           reports, each taken exactly once
 - ``ticket``          what every process must know of a run
 - ``shares``          which part of the whole each worker takes
+- ``roster``          the workers by the names under which they report
 - ``keeper``          keeps one run's books, and judges it
 - ``collector``       books, run directory and judgement
 - ``apart``           gates that only the analysis can measure, measured by it
@@ -29,6 +33,8 @@
 - ``console``         what is printed beside Locust's tables
 - ``stopping``        one stop at a time
 - ``target_process``  the embedded target as a child
+- ``host``            where the load goes, and the mistakes in what says so
+- ``beginning``       what a run is made of when it begins
 - ``hooks``           the one place that listens to Locust's events
 """
 

@@ -6,7 +6,6 @@ tables or in the run's books.
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback
 from argparse import Namespace
@@ -28,8 +27,6 @@ from wsoak.ledger.records import ConnectionRecord
 from wsoak.load.generator import Generator
 from wsoak.load.options import Options
 from wsoak.load.user import WebSocketUser
-
-log = logging.getLogger(__name__)
 
 NAME: Final = "checks"
 """The checks' worker name in the books."""
@@ -153,7 +150,6 @@ class Rehearsal:
             self._raised(error)
 
     def _raised(self, error: Exception) -> None:
-        log.debug("The scenario raised", exc_info=error)
         # not its text: that can quote what a server sent, or a token
         self.mistake = self.mistake or f"the scenario raised {type(error).__name__} at {_place(error)}"
 
