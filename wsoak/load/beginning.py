@@ -23,7 +23,7 @@ from wsoak.load.checks.rehearsal import Where
 from wsoak.load.console import show_checks, show_line
 from wsoak.load.host import host_of
 from wsoak.load.keeper import Keeper
-from wsoak.load.options import BadOptions, Options
+from wsoak.load.options import NO_CHECKS, BadOptions, Options
 from wsoak.load.producer import Producer
 from wsoak.load.relay import GIVE_UP
 from wsoak.load.shape_follower import ShapeFollower
@@ -31,8 +31,6 @@ from wsoak.load.shares import Shares
 from wsoak.load.target_process import TargetProcess
 from wsoak.load.ticket import Ticket
 from wsoak.wire.endpoint import Endpoint
-
-NO_CHECKS = "none"
 
 
 class ChecksFailed(Exception):

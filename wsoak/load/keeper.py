@@ -20,8 +20,9 @@ from wsoak.load.gauges import Gauges
 from wsoak.load.generator import stop_run
 from wsoak.load.header import run_header
 from wsoak.load.live import Window, line
-from wsoak.load.options import Options, read_gates
+from wsoak.load.options import NO_CHECKS, Options, read_gates
 from wsoak.load.relay import DRAIN, Roll
+from wsoak.load.shape_follower import tell_shape
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Keeper:
         self._alive = alive
         self._send_all = send_all
         self._show = show
+        self._loading = options.checks == NO_CHECKS
         self._close_timeout_s = options.close_timeout
         self._window = Window()
         self._started_ns = time.perf_counter_ns()
@@ -126,6 +128,7 @@ class Keeper:
         started_at = round(time.time(), 3)
         self._started_ns = time.perf_counter_ns()
         self._abort = AbortWatch(self._gates, started_at)
+        self._loading = True
         self._note(started_at=started_at)
 
     def hears(self, worker: str) -> bool:
@@ -183,9 +186,14 @@ class Keeper:
         except UnwritableRun as error:
             self._break(error)
 
+    def searched(self, told: dict[str, Any]) -> None:
+        """Write down what the shape's search has found so far."""
+        self._note(search=told)
+
     def _add(self, delta: Delta) -> None:
         self._window.add(delta)
         self._abort.add(delta)
+        tell_shape(self._environment, delta)
         try:
             self._collector.add(delta)
         except UnwritableRun as error:
@@ -222,7 +230,7 @@ class Keeper:
             turns += 1
             if turns % LOOK_EVERY == 0:
                 self._look_at_gates()
-            if self._show is not None and turns % LIVE_EVERY == 0:
+            if self._loading and self._show is not None and turns % LIVE_EVERY == 0:
                 runner = self._environment.runner
                 users = runner.user_count if runner else 0
                 try:

@@ -28,7 +28,8 @@ LOCAL_OPTIONS: Final = ("source_ips", "watch", "tls_ca", "tls_client_cert", "gat
 
 CLIENTS: Final = ("fast", "reference")
 RECONNECTS: Final = ("none", "backoff", "immediate")
-CHECKS: Final = ("none", "preflight", "security")
+NO_CHECKS: Final = "none"
+CHECKS: Final = (NO_CHECKS, "preflight", "security")
 
 
 class BadOptions(ValueError):
