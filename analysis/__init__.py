@@ -7,7 +7,13 @@
 - ``recovery``  mass drops of sockets, and how their users came back
 - ``marks``     the steps of a load shape, numbered
 - ``workers``   the processes that made the load, and how they fared
+- ``drift``     whether a series grows, by how much, and since when: pure functions of arrays
+- ``soak``      what may drift over a run, and what is left behind by it
 - ``report``    ``report.html`` and its pictures
 - ``diagnose``  findings in the terminal
 - ``compare``   two runs, or two sets of runs, side by side
+- ``named``     the run directories that an argument names
+- ``gate``      the verdict of a run's gates, and of several runs'
+- ``baseline``, ``regression``, ``beside``   five runs beside five others: worse, or not; and that as a gate
+- ``judged``    a run's verdict, for its report
 """

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from analysis import baseline_command, capacity_command, compare, diagnose, gate_command
+from analysis import baseline_command, capacity_command, compare, diagnose, drift_command, gate_command
 from analysis.frames import load
+from analysis.named import WHAT
 from analysis.report import write_report
 from wsoak.judge.terminal import safe
 from wsoak.judge.validity import is_valid
@@ -45,9 +46,8 @@ def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:
-    what = "a run directory, or several with commas between, or a glob of them"
-    parser.add_argument("before", metavar="BEFORE", help=what)
-    parser.add_argument("after", metavar="AFTER", help=what)
+    parser.add_argument("before", metavar="BEFORE", help=WHAT)
+    parser.add_argument("after", metavar="AFTER", help=WHAT)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as JSON")
     form.add_argument("--markdown", action="store_true", help="as Markdown, for a report")
@@ -105,6 +105,12 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "how much load one node carries at an objective, and how many nodes a forecast needs",
         capacity_command.arguments,
         capacity_command.run,
+    ),
+    Command(
+        "drift",
+        "say what drifts over a soak, under way or over, with exit code 0, 1, 2, 3 or 4",
+        drift_command.arguments,
+        drift_command.run,
     ),
     Command(
         "baseline",

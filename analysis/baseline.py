@@ -6,7 +6,7 @@ three times in four.
 
     fail           exact one-sided Mann-Whitney p ≤ 0.05, and the Hodges-Lehmann shift exceeds the tolerance
     pass           the upper 95 % bound of the shift is within the tolerance
-    inconclusive   else: too few runs, or too much noise between them
+    inconclusive   else; and with fewer than five runs a side, which are indicative only
 
 Sources: H. B. Mann and D. R. Whitney, Ann. Math. Stat. 18 (1947); J. L. Hodges and E. L. Lehmann, Ann. Math.
 Stat. 34 (1963), for the shift; M. Hollander and D. A. Wolfe, Nonparametric Statistical Methods, section 4.3,
@@ -27,7 +27,7 @@ from scipy.stats import norm
 
 LEVEL: Final = 0.05
 LEAST_RUNS: Final = 5
-"""Fewer runs a side than this are only indicative."""
+"""Fewer runs a side than this are only indicative: neither a pass nor a fail."""
 EXACT_SPLITS: Final = 200_000
 """Ties are looked at one split of the runs after the other, as long as there are no more splits than this."""
 
@@ -44,7 +44,7 @@ class Shift:
         upper: its one-sided 95 % bound; infinite where the runs are too few for one.
         p: chance of ranks as bad as these if the sets were alike.
         best_p: the least ``p`` that so many runs could give.
-        indicative: a side has fewer than ``LEAST_RUNS``.
+        indicative: a side has fewer than ``LEAST_RUNS``, so that the verdict is ``inconclusive``.
     """
 
     verdict: Verdict
@@ -73,8 +73,11 @@ def judge(baseline: npt.ArrayLike, candidate: npt.ArrayLike, tolerance: float) -
     differences = np.sort(np.subtract.outer(after, before).ravel())
     shift = float(np.median(differences))
     upper = _upper(differences, before.size, after.size)
-    if p <= LEVEL and shift > tolerance:
-        verdict: Verdict = "fail"
+    indicative = min(before.size, after.size) < LEAST_RUNS
+    if indicative:
+        verdict: Verdict = "inconclusive"
+    elif p <= LEVEL and shift > tolerance:
+        verdict = "fail"
     elif upper <= tolerance:
         verdict = "pass"
     else:
@@ -86,7 +89,7 @@ def judge(baseline: npt.ArrayLike, candidate: npt.ArrayLike, tolerance: float) -
         p=p,
         best_p=1 / math.comb(before.size + after.size, after.size),
         tolerance=tolerance,
-        indicative=min(before.size, after.size) < LEAST_RUNS,
+        indicative=indicative,
     )
 
 
@@ -113,11 +116,6 @@ def mann_whitney(baseline: Array, candidate: Array) -> float:
     if variance <= 0:
         return 1.0
     return float(norm.sf((statistic - m * n / 2 - 0.5) / math.sqrt(variance)))
-
-
-def runs_needed(baseline: int) -> int:
-    """How many candidate runs beside so many baseline runs could give p ≤ 0.05 at all."""
-    return next(n for n in range(1, 1000) if 1 / math.comb(baseline + n, n) <= LEVEL)
 
 
 def _mid_ranks(values: Array) -> Array:

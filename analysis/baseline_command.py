@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from analysis.baseline import LEAST_RUNS
+from analysis.named import WHAT, every
 from analysis.regression import (
     DEFAULT_FIGURE,
     SHARE_TOLERANCE,
@@ -27,8 +28,8 @@ from analysis.regression import (
     regression,
     verdict,
 )
-from analysis.slo import BadSlo
 from wsoak.judge.quantity import quantity
+from wsoak.judge.slo import BadSlo
 from wsoak.judge.terminal import safe
 
 EXIT_CODES: Final = {"pass": 0, "fail": 1, "unsound": 2, "inconclusive": 3, "invalid": 4}
@@ -47,9 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="record | judge", dest="baseline")
     judging = commands.add_parser("judge", help="judge runs that are there")
     for side in (BEFORE, AFTER):
-        judging.add_argument(
-            f"--{side}", metavar="RUN", type=Path, nargs="+", required=True, help="run directories"
-        )
+        judging.add_argument(f"--{side}", metavar="RUN", nargs="+", required=True, help=WHAT)
     recording = commands.add_parser("record", help="record runs of two servers in turns, and judge them")
     recording.add_argument("directory", metavar="DIR", type=Path, help="where to keep the runs")
     for side in (BEFORE, AFTER):
@@ -64,13 +63,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         each.add_argument(
             "--figure", metavar="FIGURE", default=DEFAULT_FIGURE, help=f"what to judge by ({DEFAULT_FIGURE})"
         )
-        each.add_argument(
-            "--tolerance",
-            metavar="SHARE",
-            type=_tolerance,
-            help=f"how much worse is allowed (durations {TOLERANCE:.0%}, shares {SHARE_TOLERANCE:.1%})",
-        )
+        add_tolerance(each)
         each.add_argument("--json", action="store_true", help="as JSON")
+
+
+def add_tolerance(parser: argparse.ArgumentParser) -> None:
+    """The argument that says how much worse is allowed."""
+    parser.add_argument(
+        "--tolerance",
+        metavar="SHARE",
+        type=_tolerance,
+        help=f"how much worse is allowed (durations {TOLERANCE:.0%}, shares {SHARE_TOLERANCE:.1%})",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -79,12 +83,13 @@ def run(options: argparse.Namespace) -> int:
         of = measure(options.figure)
     except BadSlo as error:
         return _misuse(str(error))
-    before, after = options.before, options.after
     if options.baseline == "record":
         if wrong := misuse_of(options.locust, options.runs, options.directory):
             return _misuse(wrong)
-        before, after = record(options.directory, before, after, options.runs, options.locust)
-    was, now = ([member(path, of) for path in paths] for paths in (before, after))
+        sides = record(options.directory, options.before, options.after, options.runs, options.locust)
+    else:
+        sides = every(options.before), every(options.after)
+    was, now = ([member(path, of) for path in paths] for paths in sides)
     found = regression(was, now, of, options.figure, options.tolerance)
     print(as_json(found) if options.json else as_text(found, of))
     return EXIT_CODES[verdict(found)]

@@ -27,6 +27,8 @@ SEED: Final = 20_260_101
 PRIOR_FREEDOM: Final = 4.0
 """A step's own spread is pulled towards that of all steps as if those were so many readings."""
 LEAST_STEPS: Final = 3
+SAME_SHARE: Final = 0.03
+"""Loads that differ by no more than this share are one load that was tried more than once."""
 BISECTIONS: Final = 40
 JUMP_SHARE: Final = 0.5
 """A rise between two steps by more than this share of the fit's whole range is a jump."""
@@ -75,8 +77,8 @@ def capacity_at(
     """
     order = np.argsort(np.asarray(loads, float), kind="stable")
     x, y, sd = (np.asarray(values, float)[order] for values in (loads, bad, errors))
-    if len(np.unique(x)) < LEAST_STEPS:
-        raise NoCapacity(f"{LEAST_STEPS} loads or more are needed, and there are {len(np.unique(x))}.")
+    if (different := distinct(x)) < LEAST_STEPS:
+        raise NoCapacity(f"{LEAST_STEPS} loads or more are needed, and there {_are(different)}.")
     if not (np.isfinite(x).all() and np.isfinite(y).all() and (x > 0).all()):
         raise NoCapacity("Loads must be positive, and every step must have its figure.")
     sd = np.where(np.isfinite(sd), sd, scatter(x, y))
@@ -98,6 +100,19 @@ def capacity_at(
         beyond = int(np.searchsorted(fitted, limit, side="right"))
         jump = (float(points[beyond - 1]), float(points[beyond]))
     return Capacity(estimate, crossed, jump, tuple(map(float, points)), tuple(map(float, fitted)))
+
+
+def distinct(loads: Array) -> int:
+    """How many different loads there are; ``loads`` must be sorted."""
+    found, last = 0, -math.inf
+    for load in loads:
+        if load - last > SAME_SHARE * load:
+            found, last = found + 1, load
+    return found
+
+
+def _are(count: int) -> str:
+    return "are none" if not count else "is one" if count == 1 else f"are {count}"
 
 
 def isotonic(loads: Array, bad: Array) -> tuple[Array, Array]:

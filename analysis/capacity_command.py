@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from analysis.frames import load
 from analysis.plan_page import PLAN_FILE, write_plan
@@ -24,8 +26,9 @@ from analysis.planning import (
     plan_of_run,
     plan_of_table,
 )
-from analysis.slo import BadSlo, slo
+from analysis.stepped import EXAMPLE, searched_for
 from analysis.steps import by_second
+from wsoak.judge.slo import BadSlo, Slo, slo
 from wsoak.judge.terminal import safe
 
 PASS: Final = 0
@@ -42,7 +45,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table", metavar="CSV", type=Path, help="instead of a run: columns load,throughput (and p99_ms)"
     )
-    parser.add_argument("--slo", metavar="EXPR", help='the objective, such as "response p(99) < 250ms"')
+    parser.add_argument(
+        "--slo",
+        metavar="EXPR",
+        help='the objective, such as "response p(99) < 250ms"; else what the run searched for',
+    )
     parser.add_argument("--forecast", metavar="N", type=_positive, help="the peak load to be planned for")
     parser.add_argument(
         "--utilisation",
@@ -54,7 +61,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spares", metavar="N", type=_count, default=SPARES, help=f"nodes beyond those ({SPARES})"
     )
-    parser.add_argument("--load", choices=LOADS, default="sockets", help="what load is counted in (sockets)")
+    parser.add_argument(
+        "--load",
+        choices=LOADS,
+        default="",
+        help="what load is counted in (sockets; users where they come and go)",
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument(
         "--html",
@@ -80,12 +92,22 @@ def run(options: argparse.Namespace) -> int:
 
 def _plan_of_run(options: argparse.Namespace, asked: Asked) -> Plan:
     run_ = load(options.run)
+    if asked.slo is None:
+        asked = replace(asked, slo=_searched(run_.header))
     plan = plan_of_run(run_, asked)
     page = options.html or (None if options.json else run_.path / PLAN_FILE)
     if page is not None:
         write_plan(plan, page, by_second(run_, "open_sockets"))
         print(f"Plan: {page}", file=sys.stderr)
     return plan
+
+
+def _searched(header: Mapping[str, Any]) -> Slo:
+    """The objective that the run itself searched for."""
+    found = searched_for(header)
+    if found is None:
+        raise _Misuse(f'A run needs an objective: --slo "{EXAMPLE}".')
+    return found
 
 
 class _Misuse(ValueError):
@@ -95,8 +117,6 @@ class _Misuse(ValueError):
 def _asked(options: argparse.Namespace) -> Asked:
     if (options.run is None) == (options.table is None):
         raise _Misuse("Name a run directory, or a table with --table: one of the two.")
-    if options.table is None and not options.slo:
-        raise _Misuse('A run needs an objective: --slo "response p(99) < 250ms".')
     return Asked(
         slo=slo(options.slo) if options.slo else None,
         forecast=options.forecast,
@@ -114,22 +134,29 @@ def _exit_code(plan: Plan) -> int:
     return INCONCLUSIVE if any(name in plan.missing for name in wanted) else PASS
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("should be a number") from None
+
+
 def _positive(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError("should be above 0")
     return value
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError("should be above 0 and at most 1")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("should not be negative")
-    return value
+    value = _number(text)
+    if not value >= 0 or value != value // 1:
+        raise argparse.ArgumentTypeError("should be a whole number, 0 or above")
+    return int(value)

@@ -14,7 +14,6 @@ here is a verdict; it is the table that an incident report ends with, and more o
 
 from __future__ import annotations
 
-import glob
 import json
 import statistics
 import textwrap
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from analysis.frames import number, read_connections
+from analysis.named import named
 from analysis.recovery import MassDrop, mass_drops
 from analysis.report import environment
 from analysis.workers import expected, reported
@@ -35,7 +35,7 @@ from wsoak.judge.validity import Doubt, doubts, is_valid
 from wsoak.judge.words import counted, duration, listed, percent
 from wsoak.ledger.books import Books
 from wsoak.ledger.outcomes import OPEN
-from wsoak.ledger.rundir import RUN_FILE, RunReader, UnreadableRun
+from wsoak.ledger.rundir import RunReader
 
 WORKS_SHARE: Final = 0.99
 """A function works where this share of handshakes, sockets and requests succeeds, and no fault was found."""
@@ -235,17 +235,7 @@ def side(text: str) -> Side:
     Raises:
         UnreadableRun: when it names none, or one that cannot be read.
     """
-    paths = [path for part in text.split(",") if part for path in _paths(part)]
-    if not paths:
-        raise UnreadableRun(f"No run directory matches {text}.")
-    return tuple(figures(path) for path in paths)
-
-
-def _paths(part: str) -> list[Path]:
-    if Path(part).is_dir() or not glob.has_magic(part):
-        return [Path(part)]
-    found = [Path(name) for name in sorted(glob.glob(part))]  # noqa: PTH207 (the pattern may be absolute)
-    return [path for path in found if (path / RUN_FILE).exists()]
+    return tuple(figures(path) for path in named(text))
 
 
 @dataclass(frozen=True, slots=True)

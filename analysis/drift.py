@@ -10,9 +10,20 @@ Kendall's statistic.
     change = slope × length               over the window, with its interval
     seen   = change that would be found four times in five: the interval's half × (1.96 + 0.84) / 1.96
 
+What accumulates, such as memory, remembers for ever: its levels are never independent, but what is added to
+it is. Where too few blocks can be made for the above, its change is the sum of the increments from block to
+block, with the interval of their t-test. Of a series that only fluctuates that interval is too wide, never
+too narrow, as such increments take each other back.
+
+How it changed is told by the best of three courses: a line, a knee between two lines, steps between levels.
+
+    ────╱╱╱╱  knee: it began to grow        ╱╱╱╱────  knee: it stood still from then on
+    ────┌───  steps: its level changed
+
 Sources: P. K. Sen, J. Am. Stat. Assoc. 63 (1968); A. Sokal, Monte Carlo Methods in Statistical Mechanics
 (1996), section 3, for τ and its window; A. J. Scott and M. Knott, Biometrics 30 (1974), for binary
-segmentation.
+segmentation; R. E. Kass and A. E. Raftery, J. Am. Stat. Assoc. 90 (1995), for what a difference of the
+Bayesian information criterion means.
 """
 
 from __future__ import annotations
@@ -20,10 +31,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as t_distribution
 from scipy.stats import theilslopes
 
 from analysis.estimate import CONFIDENCE, Estimate
@@ -38,6 +51,12 @@ WINDOW_TIMES: Final = 5.0
 """The autocorrelation is summed up to so many times the sum: further on it is noise."""
 STEP_SHARE: Final = 0.35
 """A step that leaves less than this share of what a straight line leaves is plainly a step."""
+INCREMENT_BLOCKS: Final = 20
+INCREMENT_READINGS: Final = 3
+"""A block of what accumulates has as many readings or more."""
+WORKING: Final = 1.5
+"""By what the variance of increments between a sum's block averages is short: two neighbours correlate by
+1/4 (H. Working, Econometrica 28 (1960))."""
 POWER: Final = (1.96 + 0.84) / 1.96
 
 CHANGES: Final = 5
@@ -46,6 +65,10 @@ SEGMENT: Final = 5
 """A part between two change points has as many blocks or more."""
 SHUFFLES: Final = 999
 CHANGE_LEVEL: Final = 0.01
+STRONGLY: Final = 10.0
+"""A course that is no line must be better than the line by this much: very strong evidence."""
+KNEE_SHARE: Final = 0.5
+"""The pace changes at a knee by more than this share of the greater of both, or it is none."""
 SEED: Final = 20_260_102
 
 Array = npt.NDArray[np.float64]
@@ -82,36 +105,54 @@ class Trend:
 
 @dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """A moment at which the level changed: in seconds as the series has them, with the levels around it."""
+    """A moment at which the course changed, in seconds as the series has them.
+
+    ``before`` and ``after``: the levels around it; ``of`` a pace, the slopes in the series' unit a second.
+    """
 
     at_s: float
     before: float
     after: float
+    of: Literal["level", "pace"] = "level"
 
 
 class TooShort(ValueError):
     """The series says nothing of drift; the message is one sentence for the user."""
 
 
-def trend(times: Array, values: Array, summary: Callable[[Array], float] = np.median) -> Trend:
+def trend(
+    times: Array,
+    values: Array,
+    summary: Callable[[Array], float] = np.median,
+    *,
+    accumulates: bool = False,
+) -> Trend:
     """The trend of a series.
 
     Args:
         times, values: in seconds, and in any unit; rising times, what is NaN is left out.
         summary: what a block is summed up by; its least value for memory.
+        accumulates: whether it is a sum of what came before, such as memory.
 
     Raises:
         TooShort: when it has too few readings for ``LEAST_BLOCKS`` blocks.
     """
     known = np.isfinite(values)
     t, y = times[known], values[known]
-    size = block_size(t, y)
+    slope_of = _slope
+    try:
+        size = block_size(t, y)
+    except TooShort:
+        size = len(y) // INCREMENT_BLOCKS
+        if not accumulates or size < INCREMENT_READINGS:
+            raise
+        slope_of = _increments
     count = len(y) // size
     # of one size: the least value of a longer block is lower; what is left over is warm-up
     t, y = t[-count * size :], y[-count * size :]
     middles = t.reshape(count, size).mean(axis=1)
     figures = np.array([float(summary(part)) for part in y.reshape(count, size)])
-    slope = _slope(middles, figures)
+    slope = slope_of(middles, figures)
     seconds = float(t[-1] - t[0])
     change = slope.scaled(seconds)
     return Trend(
@@ -187,6 +228,16 @@ def _slope(times: Array, figures: Array) -> Estimate:
     return Estimate(float(slope), float(low), float(high))
 
 
+def _increments(times: Array, figures: Array) -> Estimate:
+    """The slope of what accumulates: its mean increment, with Student's interval."""
+    added = np.diff(figures)
+    mean = float(added.mean())
+    reach = float(t_distribution.ppf((1 + CONFIDENCE) / 2, len(added) - 1) * added.std(ddof=1))
+    reach *= math.sqrt(WORKING / len(added))
+    apart = float(times[-1] - times[0]) / len(added)
+    return Estimate(mean / apart, (mean - reach) / apart, (mean + reach) / apart)
+
+
 def judged(found: Trend, tolerance: float) -> Verdict:
     """The verdict on a growth, in the series' unit: more is worse.
 
@@ -217,25 +268,62 @@ def without(values: Array, regressor: Array, times: Array) -> Array:
 
 
 def change_points(times: Array, figures: Array, seed: int = SEED) -> tuple[ChangePoint, ...]:
-    """When the level changed, by binary segmentation with a permutation test of each cut.
+    """When and how the course changed; nothing where a straight line describes it as well.
 
     Args:
         times, figures: of blocks, which are independent of each other.
     """
+    slope, offset, *_ = theilslopes(figures, times)
+    best = _criterion(figures, slope * times + offset, 2) - STRONGLY
+    found: tuple[ChangePoint, ...] = ()
+    for fitted, parameters, points in (_knee(times, figures), _levels(times, figures, seed)):
+        if points and (criterion := _criterion(figures, fitted, parameters)) < best:
+            best, found = criterion, points
+    return found
+
+
+def _criterion(figures: Array, fitted: Array, parameters: int) -> float:
+    """The Bayesian information criterion, less is better; of absolute residuals, as odd blocks happen."""
+    n = len(figures)
+    # what differs by no more than rounding is no evidence
+    least = 1e-9 * max(1e-9, float(np.abs(figures).max()))
+    mean = max(least, float(np.abs(figures - fitted).mean()))
+    return 2 * n * math.log(mean) + parameters * math.log(n)
+
+
+_Course = tuple[Array, int, tuple[ChangePoint, ...]]
+"""What a course gives at the series' times, how many parameters it took, and its change points."""
+
+
+def _knee(times: Array, figures: Array) -> _Course:
+    """Two lines that meet at a block."""
+    best: tuple[float, _Course] = (math.inf, (figures, 0, ()))
+    for at in map(float, times[SEGMENT - 1 : -SEGMENT + 1]):
+        columns = np.column_stack([np.ones_like(times), times - at, np.maximum(0.0, times - at)])
+        (_, before, bend), *_ = factors = np.linalg.lstsq(columns, figures, rcond=None)
+        fitted = columns @ factors[0]
+        off = float(np.abs(figures - fitted).sum())
+        if off < best[0]:
+            point = ChangePoint(at, float(before), float(before + bend), "pace")
+            bends = abs(bend) > KNEE_SHARE * max(abs(point.before), abs(point.after))
+            best = off, (fitted, 4, (point,) if bends else ())
+    return best[1]
+
+
+def _levels(times: Array, figures: Array, seed: int) -> _Course:
+    """Levels, by binary segmentation with a permutation test of each cut."""
     random = np.random.default_rng(seed)
     cuts: list[int] = []
     _cut(figures, 0, len(figures), cuts, random)
     bounds = [0, *sorted(cuts), len(figures)]
-    found = []
-    for before, at, after in zip(bounds, bounds[1:-1], bounds[2:], strict=False):
-        found.append(
-            ChangePoint(
-                float((times[at - 1] + times[at]) / 2),
-                float(np.median(figures[before:at])),
-                float(np.median(figures[at:after])),
-            )
-        )
-    return tuple(found)
+    parts = list(pairwise(bounds))
+    levels = [float(np.median(figures[begin:end])) for begin, end in parts]
+    fitted = np.repeat(levels, [end - begin for begin, end in parts])
+    points = (
+        ChangePoint(float((times[at - 1] + times[at]) / 2), before, after)
+        for at, (before, after) in zip(bounds[1:-1], pairwise(levels), strict=True)
+    )
+    return fitted, 1 + 2 * len(cuts), tuple(points)
 
 
 def _cut(figures: Array, begin: int, end: int, cuts: list[int], random: np.random.Generator) -> None:

@@ -35,6 +35,7 @@ from wsoak.ledger.timeline import COUNTERS
 
 BINS: Final = 120
 """At most so many points along the time of a chart."""
+FINE_KINDS: Final = ("response", "hub")
 FINE_BINS: Final = 1800
 """At most so many points along the time of a series that is tested for drift."""
 BIN_SECONDS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
@@ -98,7 +99,8 @@ class Run:
 
     ``start_s`` is the whole Unix second in which bin 0 begins, ``bin_s`` the seconds a bin.
     ``timeline`` has a row a bin and name with the counters; ``binned`` the latencies, and ``fine`` the
-    response times in bins of ``fine_s`` seconds.
+    response times and the generator's lag in bins of ``fine_s`` seconds. ``under_way``: it still went on
+    when it was read.
     """
 
     reader: RunReader
@@ -113,6 +115,7 @@ class Run:
     fine: BinnedLatency
     fine_s: int
     path: Path = field(default_factory=Path)
+    under_way: bool = False
 
     @property
     def header(self) -> dict[str, Any]:
@@ -194,6 +197,8 @@ def load(path: Path) -> Run:
         UnreadableRun: when it holds no run that this wsoak can read.
     """
     reader = RunReader(path)
+    # before the reading: what ends during it has been read in part
+    under_way = reader.under_way
     books = Books()
     rows: list[TimelineRow] = []
     for row in reader.timeline():
@@ -219,14 +224,13 @@ def load(path: Path) -> Run:
         books.add_histogram(interval.kind, interval.name, interval.histogram)
         bin_index = min(bins - 1, max(0, (interval.second - start_s) // bin_s))
         binned.add(interval.kind, interval.name, bin_index, interval.histogram)
-        if interval.kind == "response":
+        if interval.kind in FINE_KINDS:
             fine.add(interval.kind, interval.name, (interval.second - start_s) // fine_s, interval.histogram)
     timeline = pd.DataFrame([row.counters for row in rows], columns=list(COUNTERS), dtype="float64")
     seconds = pd.Series([row.second for row in rows], dtype="int64")
     timeline["bin"] = ((seconds - start_s) // bin_s).clip(0, bins - 1)
     timeline["name"] = [row.name for row in rows]
 
-    under_way = reader.under_way
     return Run(
         reader=reader,
         books=books,
@@ -240,6 +244,7 @@ def load(path: Path) -> Run:
         fine=fine,
         fine_s=fine_s,
         path=path,
+        under_way=under_way,
     )
 
 

@@ -1,10 +1,11 @@
-"""Gate: the verdict on a run from its directory, as the run itself would have said it."""
+"""Gate: the verdict on a run from its directory, as the run itself would have said it, or on several."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from wsoak.judge.gates import Gate
 from wsoak.judge.meters import Material
 from wsoak.judge.terminal import safe
 from wsoak.judge.validity import Doubt, doubts
-from wsoak.judge.verdict import Trial, Verdict
+from wsoak.judge.verdict import GateResult, Trial, Verdict
 from wsoak.judge.verdict_text import junit, markdown, table
 from wsoak.ledger.rundir import JUNIT_FILE, VERDICT_FILE, RunReader, write_json, write_text
 
@@ -43,6 +44,32 @@ def judge(path: Path, gates: Sequence[Gate]) -> Verdict:
         Material(books, started_at, lambda: findings, reader), reader.header.get("stopped_by")
     )
     return Verdict(reader.run_id, tuple(results), tuple([UNDER_WAY, *doubted] if under_way else doubted))
+
+
+def together(
+    verdicts: Sequence[Verdict], more: Sequence[GateResult] = (), distrust: Sequence[Doubt] = ()
+) -> Verdict:
+    """The verdicts on several runs as one, in which each gate and doubt names its run; of one run, its own.
+
+    Args:
+        more: what all the runs say together.
+        distrust: the doubts about that.
+    """
+    several = len(verdicts) > 1
+    results = [
+        _of(verdict, result) if several else result for verdict in verdicts for result in verdict.results
+    ]
+    doubted = [
+        replace(doubt, reason=f"{verdict.run_id}: {doubt.reason}") if several else doubt
+        for verdict in verdicts
+        for doubt in verdict.doubts
+    ]
+    run_id = ", ".join(verdict.run_id for verdict in verdicts)
+    return Verdict(run_id, (*results, *more), (*doubted, *distrust))
+
+
+def _of(verdict: Verdict, result: GateResult) -> GateResult:
+    return replace(result, gate=replace(result.gate, name=f"{verdict.run_id}: {result.gate.name}"))
 
 
 def show(verdict: Verdict, as_json: bool) -> str:

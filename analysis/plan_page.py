@@ -19,18 +19,18 @@ from matplotlib.figure import Figure
 from analysis import style
 from analysis.charts import capacity as charts
 from analysis.planning import (
+    MISSING,
     Plan,
     carries,
     coefficient,
-    header_cells,
     headline,
     interval,
-    row_cells,
-    shown_columns,
+    shown_missing,
 )
 from analysis.report import environment
-from analysis.steps import Series
+from analysis.stepped import steps_table
 from analysis.tables import Table, table
+from wsoak.judge.steps import Series
 from wsoak.judge.words import figure
 
 PLAN_FILE: Final = "capacity.html"
@@ -65,7 +65,7 @@ def context(plan: Plan, sockets: Series | None) -> dict[str, Any]:
         "answer": [sentence for sentence in headline(plan) if not sentence.startswith("NOT VALID")],
         "facts": list(_facts(plan)),
         "saturation": plan.saturation,
-        "missing": dict(plan.missing),
+        "missing": {MISSING[name]: why for name, why in shown_missing(plan).items()},
         "pictures": list(_pictures(plan, sockets)),
         "tables": list(_tables(plan)),
         "no_peak_because": plan.usl.no_peak_because if plan.usl else (),
@@ -142,17 +142,7 @@ def _picture(title: str, n: str, drawn: Figure, reading: str) -> Picture:
 
 
 def _tables(plan: Plan) -> Iterator[Table]:
-    columns = [*header_cells(plan)[:-1], "remark"]
-    rows = [row_cells(plan, row) for row in plan.rows]
-    shown = shown_columns(plan)
-    yield table(
-        "Steps",
-        [columns[index] for index in shown],
-        [[row[index] for index in shown] for row in rows],
-        [place for place, index in enumerate(shown) if index in (0, 1, 2, 3, 5)],
-        note="Little's law: requests in flight = rate × mean service time. A step at which the generator was "
-        "full is left out of every fit.",
-    )
+    yield steps_table(plan)
     if plan.usl is not None:
         law = plan.usl
         rows = [

@@ -13,7 +13,7 @@ import json
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +22,12 @@ from analysis.capacity import Capacity, NoCapacity, Nodes, capacity_at, nodes, s
 from analysis.estimate import Estimate, plain
 from analysis.frames import Run
 from analysis.saturation import Little, Saturation
-from analysis.slo import Slo
 from analysis.steps import Step, steps_of
 from analysis.usl import NoFit, Usl, fit
+from wsoak.judge.slo import Slo
 from wsoak.judge.terminal import safe
 from wsoak.judge.validity import Doubt, is_valid
-from wsoak.judge.words import counted, listed, percent, plural, span, were
+from wsoak.judge.words import counted, figure, listed, percent, plural, span, were
 
 UTILISATION: Final = 0.7
 SPARES: Final = 1
@@ -42,6 +42,11 @@ LOADS: Final[Mapping[str, Callable[[Step], float]]] = {
     "users": lambda step: step.users,
 }
 """What a load may be counted in."""
+HELD_SHARE: Final = 0.5
+"""Users that hold fewer sockets than this at a time come and go: the load is their number."""
+UNITS: Final = "units"
+"""What the load of a table is counted in, which does not say."""
+P99: Final = 99.0
 
 
 class BadTable(ValueError):
@@ -66,13 +71,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a plan is asked for; ``forecast`` in the load's unit."""
+    """What a plan is asked for; ``forecast`` in the load's unit, ``load`` empty: the steps decide."""
 
     slo: Slo | None = None
     forecast: float | None = None
     utilisation: float = UTILISATION
     spares: int = SPARES
-    load: str = "sockets"
+    load: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,22 +102,41 @@ class Plan:
         return is_valid(self.doubts)
 
     @property
+    def found(self) -> bool:
+        """Whether anything could be found at all."""
+        return self.capacity is not None or self.usl is not None
+
+    @property
     def used(self) -> list[Row]:
         """The rows that are in the fits."""
         return [row for row in self.rows if not row.why_not]
+
+    @property
+    def scaled(self) -> list[Row]:
+        """Those of them that are in the scalability law: where nothing came back, nothing scales."""
+        return [row for row in self.used if row.throughput > 0]
 
 
 def plan_of_run(run: Run, asked: Asked) -> Plan:
     """The plan that a run with steps gives."""
     steps = steps_of(run)
+    asked = replace(asked, load=asked.load or load_of(steps))
     load = LOADS[asked.load]
     errors = _errors(steps, asked.slo)
     rows = tuple(
         _row(step, load(step), error, asked.slo, run.header)
         for step, error in zip(steps, errors, strict=True)
     )
-    full = saturation.first_saturated(steps, run.header) if steps else None
+    # a search goes up and down
+    by_load = sorted(steps, key=load)
+    full = saturation.first_saturated(by_load, run.header) if len(steps) > 1 else None
     return _plan(run.run_id, asked, rows, full, tuple(_run_limits(run, steps)), tuple(run.doubts), steps)
+
+
+def load_of(steps: Sequence[Step]) -> str:
+    """What the load of these steps is best counted in."""
+    users, sockets = (sum(LOADS[name](step) for step in steps) for name in ("users", "sockets"))
+    return "users" if sockets < HELD_SHARE * users else "sockets"
 
 
 def plan_of_table(path: Path, asked: Asked) -> Plan:
@@ -122,6 +146,7 @@ def plan_of_table(path: Path, asked: Asked) -> Plan:
         BadTable: when it is none.
         OSError: when it cannot be read.
     """
+    asked = replace(asked, load=asked.load or UNITS)
     rows = tuple(_table_rows(path, asked.slo))
     limits = (
         "The table says nothing of how it was measured: mind warm-up, the length of its steps and noise.",
@@ -140,18 +165,18 @@ def _plan(
 ) -> Plan:
     missing: dict[str, str] = {}
     used = [row for row in rows if not row.why_not]
-    law = _law(used, missing)
+    law = _law([row for row in used if row.throughput > 0], missing)
     found = _capacity(used, asked, missing)
     needed = None
     if asked.forecast is not None:
         if found is None:
-            missing["nodes"] = "Without a capacity no number of nodes follows."
+            missing["nodes"] = "It follows from a capacity."
         else:
             try:
                 needed = nodes(asked.forecast, found.estimate, asked.utilisation, asked.spares)
             except NoCapacity as error:
                 missing["nodes"] = str(error)
-    told = (*_fit_limits(asked, used, found), *limits)
+    told = (*_fit_limits(asked, used, found), *limits) if found is not None or law is not None else ()
     return Plan(source, asked, rows, found, law, needed, full, missing, told, doubts, steps)
 
 
@@ -197,7 +222,7 @@ def _row(step: Step, load: float, error: float, slo: Slo | None, header: Mapping
     why_not = saturation.generator_full(step, header)
     if not why_not and load <= 0:
         why_not = "nothing was open"
-    elif not why_not and not step.throughput_per_s:
+    elif not why_not and value is None and not step.throughput_per_s:
         why_not = "nothing came back"
     return Row(
         label=f"{step.number}",
@@ -216,20 +241,39 @@ def _row(step: Step, load: float, error: float, slo: Slo | None, header: Mapping
 def _table_rows(path: Path, slo: Slo | None) -> Iterator[Row]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            table = list(csv.DictReader(file))
+            lines = list(csv.reader(file, strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
         raise BadTable(f"{path} is no CSV table: {error}.") from error
-    if not table or not {"load", "throughput"} <= set(table[0]):
-        raise BadTable(f"{path} should have a first line with the columns load and throughput.")
-    for line, cells in enumerate(table, 2):
-        try:
-            load, throughput = float(cells["load"]), float(cells["throughput"])
-            p99_s = float(cells["p99_ms"]) / 1000 if cells.get("p99_ms") else None
-        except (TypeError, ValueError):
-            raise BadTable(f"{path}, line {line}: the cells should be numbers.") from None
-        value = p99_s if slo is not None and slo.limit.dimension == "seconds" else None
-        kept = None if value is None or slo is None else slo.kept(value)
-        yield Row(f"{line - 1}", load, throughput, value, kept=kept, p99_s=p99_s)
+    names = [name.strip().lower() for name in lines[0]] if lines else []
+    if not {"load", "throughput"} <= set(names):
+        raise BadTable(
+            f"{path} should have a first line with the columns load,throughput, and commas between."
+        )
+    if slo is not None and (slo.percent != P99 or "p99_ms" not in names):
+        raise BadTable(f"{path} tells nothing of {slo.text!r}: that takes a column p99_ms, and a p(99).")
+    rows = [
+        _table_row(f"{path}, line {line}", f"{line - 1}", names, cells, slo)
+        for line, cells in enumerate(lines[1:], 2)
+        if cells
+    ]
+    if not rows:
+        raise BadTable(f"{path} has no lines but the first.")
+    yield from rows
+
+
+def _table_row(where: str, label: str, names: Sequence[str], cells: Sequence[str], slo: Slo | None) -> Row:
+    if len(cells) != len(names):
+        raise BadTable(f"{where}: there should be {counted(len(names), 'cell')}, and there are {len(cells)}.")
+    by_name = dict(zip(names, cells, strict=True))
+    try:
+        load, throughput = float(by_name["load"]), float(by_name["throughput"])
+        p99_s = float(by_name["p99_ms"]) / 1000 if by_name.get("p99_ms") else None
+    except ValueError:
+        raise BadTable(f"{where}: the cells should be numbers.") from None
+    if not (0 < load < math.inf and 0 <= throughput < math.inf and (p99_s is None or 0 < p99_s < math.inf)):
+        raise BadTable(f"{where}: a load and a p99_ms should be above 0, and a throughput not below.")
+    kept = None if p99_s is None or slo is None else slo.kept(p99_s)
+    return Row(label, load, throughput, None if slo is None else p99_s, kept=kept, p99_s=p99_s)
 
 
 # ---------------------------------------------------------------------------------------- limits, in words
@@ -266,10 +310,6 @@ def _fit_limits(asked: Asked, used: Sequence[Row], found: Capacity | None) -> It
 
 def _run_limits(run: Run, steps: Sequence[Step]) -> Iterator[str]:
     if not steps:
-        yield (
-            "The run has no steps: take a step shape, such as "
-            "--shape step:start=50,step=50,every=30s,steps=8."
-        )
         return
     shortest = min(step.window.seconds for step in steps)
     if shortest < SOAK_S:
@@ -374,9 +414,9 @@ def as_text(plan: Plan) -> str:
     below = [""]
     if plan.usl is not None:
         below += [*law_sentences(plan.usl, plan.asked.load), ""]
-    for name, why in plan.missing.items():
-        below += [f"No {_MISSING[name]}: {why}", ""]
-    if plan.saturation is not None:
+    for name, why in shown_missing(plan).items():
+        below += [f"No {MISSING[name]}: {why}", ""]
+    if plan.saturation is not None and plan.found:
         below += [plan.saturation.sentence, ""]
     if plan.limits:
         below += ["Limits of this plan", *(f"  - {limit}" for limit in plan.limits)]
@@ -390,11 +430,18 @@ def _wrapped(sentence: str) -> str:
     return textwrap.fill(sentence, TEXT_WIDTH, subsequent_indent=" " * (len(sentence) - len(text)))
 
 
-_MISSING: Final = {
+MISSING: Final = {
     "capacity": "capacity at an objective",
     "usl": "scalability law",
     "nodes": "number of nodes",
 }
+
+
+def shown_missing(plan: Plan) -> Mapping[str, str]:
+    """What of a plan is missing, and why; what the headline says already is not said again."""
+    if not plan.found:
+        return {}
+    return {name: why for name, why in plan.missing.items() if name != "capacity" or plan.asked.slo is None}
 
 
 def headline(plan: Plan) -> list[str]:
@@ -405,30 +452,66 @@ def headline(plan: Plan) -> list[str]:
         told.append(f"NOT VALID: do not plan with these numbers. {why}")
     if plan.capacity is not None and plan.asked.slo is not None:
         told.append(f"One node carries {carries(plan.capacity, plan.asked.load)} at {plan.asked.slo.text}.")
+    elif plan.asked.slo is not None:
+        told += [_no_capacity(plan, plan.asked.slo), _advice(plan, plan.asked.slo)]
+    elif plan.usl is None:
+        told.append(f"There is no scalability law. {plan.missing['usl']}")
     if plan.nodes is not None:
         needed = plan.nodes
         told.append(
             f"{needed.forecast:,.0f} {plan.asked.load} need {counted(needed.total, 'node')}: "
-            f"{needed.for_load:,} at {100 * needed.utilisation:g} % of {needed.a_node:,.0f} each, "
+            f"{needed.for_load:,} at {100 * needed.utilisation:g} % of {figure(needed.a_node)} each, "
             f"and {counted(needed.spares, 'spare')}."
         )
     return told or [f"{counted(len(plan.rows), 'step')} of {safe(plan.source, 100)}."]
+
+
+def _no_capacity(plan: Plan, slo: Slo) -> str:
+    """Why there is none, with what is known of the objective all the same."""
+    why = plan.missing["capacity"]
+    known = []
+    for kept, verb in ((True, "kept"), (False, "missed")):
+        loads = [f"{row.load:,.0f}" for row in plan.used if row.kept is kept]
+        if loads:
+            known.append(f"{verb} at {listed(dict.fromkeys(loads))} {plan.asked.load}")
+    if known or not plan.rows:
+        told = f"{slo.text} was {listed(known)}." if known else "The load never stood still."
+        return f"No capacity can be told. {why} {told}"
+    return f"No capacity can be told. Nothing was measured that {slo.text} is about."
+
+
+def _advice(plan: Plan, slo: Slo) -> str:
+    """How to record a run that tells more."""
+    users = [(step.users, row.kept) for row, step in zip(plan.rows, plan.steps, strict=False)]
+    kept = [count for count, is_kept in users if is_kept]
+    missed = [count for count, is_kept in users if is_kept is False]
+    start = max(1, round(max(kept))) if kept else max(1, round(min(missed) / 4)) if missed else 10
+    if not plan.steps and plan.rows:
+        return "Measure at more loads, on both sides of the objective."
+    if plan.rows and all(row.value is None for row in plan.rows):
+        names = sorted({name for step in plan.steps for name in step.books.totals})
+        return f"Look at the objective's figure and labels; the run's names are {safe(listed(names), 200)}."
+    return (
+        f"Record a run with steps, such as --shape step:start={start},step={start},every=30s,steps=8, or let "
+        f'the crossing be found: --shape "search:from={start},to={50 * start},slo={slo.text}".'
+    )
 
 
 def carries(found: Capacity, unit: str) -> str:
     """A capacity in words, with its interval."""
     of = found.estimate
     if of.value == 0:
-        return f"fewer than {of.high:,.0f} {unit}" if math.isfinite(of.high) else f"no {unit} that were tried"
+        return (
+            f"fewer than {figure(of.high)} {unit}" if math.isfinite(of.high) else f"no {unit} that were tried"
+        )
     if not found.crossed:
-        return f"{of.value:,.0f} {unit} or more (not tried further; {of.low:,.0f} at least)"
-    return f"{of.value:,.0f} {unit} ({interval(of)})"
+        return f"{figure(of.value)} {unit} or more (not tried further; {figure(of.low)} at least)"
+    return f"{figure(of.value)} {unit} ({interval(of)})"
 
 
-def interval(of: Estimate, digits: int = 0) -> str:
-    """``95 %: 96 to 105``."""
-    high = f"{of.high:,.{digits}f}" if math.isfinite(of.high) else "more"
-    return f"95 %: {of.low:,.{digits}f} to {high}"
+def interval(of: Estimate) -> str:
+    """``95 %: 96.2 to 105``."""
+    return f"95 %: {figure(of.low)} to {figure(of.high) if math.isfinite(of.high) else 'more'}"
 
 
 def law_sentences(law: Usl, unit: str) -> list[str]:
@@ -469,7 +552,7 @@ def _step_lines(plan: Plan) -> Iterator[str]:
         yield "  ".join(f"{cells[index]:>{_WIDTHS[index]}}" for index in shown).rstrip()
 
 
-_WIDTHS: Final = (4, 9, 12, 10, 10, 9, 14, 0)
+_WIDTHS: Final = (4, 9, 12, 12, 16, 9, 14, 0)
 
 
 def shown_columns(plan: Plan) -> list[int]:
@@ -480,15 +563,21 @@ def shown_columns(plan: Plan) -> list[int]:
 
 def header_cells(plan: Plan) -> tuple[str, ...]:
     """The columns of the steps' table; the last is a remark."""
-    return ("step", plan.asked.load, "replies/s", "p99", "objective", "failed", "Little's law", "")
+    rate = "throughput" if plan.asked.load == UNITS else "replies/s"
+    return ("step", plan.asked.load, rate, "response p99", "objective", "failed", "Little's law", "")
+
+
+def shows_p99(slo: Slo) -> bool:
+    """Whether the objective's figure is the one in the column of the response time's p99."""
+    return slo.kind == "response" and slo.percent == P99 and "{" not in slo.text
 
 
 def row_cells(plan: Plan, row: Row) -> tuple[str, ...]:
     """A step's cells, in the order of ``header_cells``."""
     slo, law = plan.asked.slo, row.little
     kept = {True: "kept", False: "missed", None: "-"}[row.kept]
-    if slo is not None and row.value is not None and slo.least:
-        kept = f"{kept} {slo.limit.show(row.value)}"
+    if slo is not None and row.value is not None and not shows_p99(slo):
+        kept = f"{kept}, {slo.limit.show(row.value)}"
     holds = {True: "holds", False: "broken", None: "too coarse"}
     return (
         row.label,

@@ -2,6 +2,7 @@
 
 Only like is set beside like: runs of other scenarios, options, machines, users, lengths or numbers of workers
 are refused, with the reason. What differs on purpose is the server, or the build behind the same address.
+And a run is set beside others once: the same run five times is no five runs.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from analysis.baseline import LEAST_RUNS, Shift, judge, runs_needed
+from analysis.baseline import LEAST_RUNS, LEVEL, Shift, judge
 from analysis.estimate import plain
 from analysis.frames import number
-from analysis.slo import BadSlo, Slo, slo
+from analysis.gate import UNDER_WAY
 from analysis.workers import expected
+from wsoak.judge.slo import BadSlo, Slo, slo
 from wsoak.judge.terminal import safe
-from wsoak.judge.validity import GENERATOR, Doubt, doubts, is_valid
+from wsoak.judge.validity import GENERATOR, STOPPED_BY_GATE, Doubt, doubts, is_valid
 from wsoak.judge.words import counted, listed
 from wsoak.ledger.books import Books
 from wsoak.ledger.rundir import RunReader
@@ -40,22 +43,31 @@ OWN_OPTIONS: Final = frozenset({"run_dir", "watch", "gates"})
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A run of a set: its figure (``None`` without samples), the load it made, and its doubts."""
+    """A run of a set: its figure (``None`` without samples), the load it made, and its doubts.
+
+    ``seconds`` and ``users`` are ``None`` where the run ended before its time: what it might have been is not
+    known.
+    """
 
     run_id: str
     path: Path
+    started_at: float
     value: float | None
-    seconds: float
+    seconds: float | None
+    users: float | None
     conditions: Mapping[str, str]
     doubts: tuple[Doubt, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """Two sets and the verdict; ``shift`` is ``None`` where they cannot be set beside each other, and
-    ``unsound`` says why, a sentence each.
+    """Two sets and the verdict; ``shift`` is ``None`` where there is none to be measured.
 
-    ``relative``: the shift is a difference of logarithms.
+    Attributes:
+        relative: the shift is a difference of logarithms.
+        unsound: why these runs cannot be set beside each other, a sentence each.
+        missing: what is not there to be compared, a sentence each.
+        invalid: the doubts that make a run invalid, a sentence each.
     """
 
     figure: str
@@ -65,6 +77,7 @@ class Regression:
     tolerance: float
     shift: Shift | None
     unsound: tuple[str, ...]
+    missing: tuple[str, ...]
     invalid: tuple[str, ...]
 
 
@@ -82,23 +95,38 @@ def measure(figure: str) -> Slo:
     raise BadSlo(f"{figure!r} is no figure that runs can be judged by: {wrong}")
 
 
-def member(path: Path, of: Slo) -> Member:
-    """A run's figure and conditions.
+def members(path: Path, measures: Sequence[Slo]) -> list[Member]:
+    """A run by each of these measures, with its conditions; read once.
 
     Raises:
         UnreadableRun: when the directory holds no run that this wsoak can read.
     """
     reader = RunReader(path)
     books = reader.books()
-    found = doubts(books, reader.header, under_way=reader.under_way, damaged=reader.damaged)
-    return Member(
-        run_id=reader.run_id,
-        path=path,
-        value=of.figure(books),
-        seconds=_seconds(reader.header),
-        conditions=dict(_conditions(reader.header, books)),
-        doubts=tuple(found),
-    )
+    header = reader.header
+    under_way = reader.under_way
+    found = doubts(books, header, under_way=under_way, damaged=reader.damaged)
+    if under_way:
+        found.insert(0, UNDER_WAY)
+    whole = is_valid(found) and header.get("ended_by") != STOPPED_BY_GATE
+    return [
+        Member(
+            run_id=reader.run_id,
+            path=path,
+            started_at=number(header.get("started_at")) or 0.0,
+            value=of.figure(books),
+            seconds=_seconds(header) if whole else None,
+            users=_users(books) if whole else None,
+            conditions=dict(_conditions(header)),
+            doubts=tuple(found),
+        )
+        for of in measures
+    ]
+
+
+def member(path: Path, of: Slo) -> Member:
+    """A run by one measure; see ``members``."""
+    return members(path, [of])[0]
 
 
 def regression(
@@ -108,7 +136,7 @@ def regression(
     difference of shares."""
     relative = of.limit.dimension == "seconds"
     allowed = tolerance if tolerance is not None else TOLERANCE if relative else SHARE_TOLERANCE
-    unsound = tuple(_unsound(before, after))
+    unsound, missing = tuple(_unsound(before, after)), tuple(_missing(before, after))
     invalid = tuple(
         f"{safe(run.run_id, 60)}: {doubt.reason}"
         for run in (*before, *after)
@@ -116,10 +144,12 @@ def regression(
         if doubt.invalid
     )
     shift = None
-    if not unsound:
+    if not unsound and not missing:
         scale = math.log1p(allowed) if relative else allowed
         shift = judge(_bad(before, of), _bad(after, of), scale)
-    return Regression(figure, tuple(before), tuple(after), relative, allowed, shift, unsound, invalid)
+    return Regression(
+        figure, tuple(before), tuple(after), relative, allowed, shift, unsound, missing, invalid
+    )
 
 
 def _bad(runs: Sequence[Member], of: Slo) -> list[float]:
@@ -134,45 +164,60 @@ def _seconds(header: Mapping[str, Any]) -> float:
     return ended_at - started_at if started_at is not None and ended_at is not None else 0.0
 
 
-def _conditions(header: Mapping[str, Any], books: Books) -> Iterator[tuple[str, str]]:
+def _users(books: Books) -> float:
+    """The most users that were asked for, of all workers."""
+    return sum(
+        summary.greatest
+        for (_, source, name), summary in books.gauges.items()
+        if (source, name) == (GENERATOR, "users_target")
+    )
+
+
+def _conditions(header: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The conditions of the load in words: where they differ, runs are not alike."""
     yield "scenario", listed(sorted(map(str, header.get("scenarios") or []))) or "none"
     yield "host", urlsplit(str(header.get("host") or "")).hostname or "none"
     machine = header.get("machine") or {}
     yield "generator's machine", ", ".join(f"{key} {machine[key]}" for key in sorted(machine)) or "unknown"
     yield "number of workers", str(expected(header) or "a single process")
-    most = sum(
-        summary.greatest
-        for (_, source, name), summary in books.gauges.items()
-        if (source, name) == (GENERATOR, "users_target")
-    )
-    yield "number of users", f"{most:,.0f}"
     options = header.get("options") or {}
     for key in sorted(set(options) - OWN_OPTIONS):
         yield f"option --{key.replace('_', '-')}", str(options[key])
 
 
-def _unsound(before: Sequence[Member], after: Sequence[Member]) -> Iterator[str]:
+def _missing(before: Sequence[Member], after: Sequence[Member]) -> Iterator[str]:
     for side, runs in (("baseline", before), ("candidate", after)):
         if not runs:
             yield f"The {side} has no runs."
-        empty = [safe(run.run_id, 60) for run in runs if run.value is None]
-        if empty:
+        if empty := [safe(run.run_id, 60) for run in runs if run.value is None]:
             yield f"The {side} has no figure in {listed(empty)}."
+        if short := [safe(run.run_id, 60) for run in runs if is_valid(run.doubts) and run.seconds is None]:
+            yield f"The {side}'s {listed(short)} ended before its time: a gate stopped it."
+
+
+def _unsound(before: Sequence[Member], after: Sequence[Member]) -> Iterator[str]:
     everyone = [*before, *after]
-    if not before or not after:
-        return
+    seen = Counter((run.run_id, run.started_at) for run in everyone)
+    if again := sorted({safe(run_id, 60) for (run_id, _), times in seen.items() if times > 1}):
+        yield f"Each run counts once, and {listed(again)} is named more often."
     keys = dict.fromkeys(key for run in everyone for key in run.conditions)
     for key in keys:
-        ways = [
-            sorted({safe(run.conditions.get(key, "unknown"), 100) for run in of}) for of in (before, after)
-        ]
-        if ways[0] != ways[1] or len(ways[0]) > 1:
-            was, now = (listed(of) for of in ways)
-            yield f"The {key} is not the same in all runs: {was} in the baseline, {now} in the candidate."
-    lengths = [run.seconds for run in everyone]
-    if max(lengths) - min(lengths) > max(LENGTH_S, LENGTH_SHARE * max(lengths)):
+        yield from _unlike(
+            key, *({run.conditions.get(key, "unknown") for run in of} for of in (before, after))
+        )
+    yield from _unlike(
+        "number of users",
+        *({f"{run.users:,.0f}" for run in of if run.users is not None} for of in (before, after)),
+    )
+    lengths = [run.seconds for run in everyone if run.seconds is not None]
+    if lengths and max(lengths) - min(lengths) > max(LENGTH_S, LENGTH_SHARE * max(lengths)):
         yield f"The runs are not of one length: from {min(lengths):,.0f} s to {max(lengths):,.0f} s."
+
+
+def _unlike(key: str, before: set[str], after: set[str]) -> Iterator[str]:
+    if len(before | after) > 1:
+        was, now = (listed(sorted(safe(way, 100) for way in of)) or "unknown" for of in (before, after))
+        yield f"The {key} is not the same in all runs: {was} in the baseline, {now} in the candidate."
 
 
 # -------------------------------------------------------------------------------------------------- output
@@ -180,24 +225,27 @@ def _unsound(before: Sequence[Member], after: Sequence[Member]) -> Iterator[str]
 
 def as_json(found: Regression) -> str:
     """The verdict and every run's figure."""
+    return json.dumps(as_plain(found), indent=2)
+
+
+def as_plain(found: Regression) -> dict[str, Any]:
+    """The verdict and every run's figure as plain values."""
     shift = found.shift
-    return json.dumps(
-        {
-            "figure": found.figure,
-            "verdict": verdict(found),
-            "before": [_plain(run) for run in found.before],
-            "after": [_plain(run) for run in found.after],
-            "relative": found.relative,
-            "tolerance": found.tolerance,
-            "shift": None if shift is None else plain(_worse(found, shift.shift)),
-            "upper": None if shift is None else plain(_worse(found, shift.upper)),
-            "p": None if shift is None else shift.p,
-            "indicative": None if shift is None else shift.indicative,
-            "unsound": list(found.unsound),
-            "invalid": list(found.invalid),
-        },
-        indent=2,
-    )
+    return {
+        "figure": found.figure,
+        "verdict": verdict(found),
+        "before": [_plain(run) for run in found.before],
+        "after": [_plain(run) for run in found.after],
+        "relative": found.relative,
+        "tolerance": found.tolerance,
+        "shift": None if shift is None else plain(worse(found, shift.shift)),
+        "upper": None if shift is None else plain(worse(found, shift.upper)),
+        "p": None if shift is None else shift.p,
+        "indicative": None if shift is None else shift.indicative,
+        "unsound": list(found.unsound),
+        "missing": list(found.missing),
+        "invalid": list(found.invalid),
+    }
 
 
 def _plain(run: Member) -> dict[str, Any]:
@@ -206,13 +254,15 @@ def _plain(run: Member) -> dict[str, Any]:
 
 def verdict(found: Regression) -> str:
     """``pass``, ``fail``, ``inconclusive``; ``invalid`` or ``unsound`` where none can be given."""
-    if found.unsound or found.shift is None:
+    if found.unsound:
         return "unsound"
-    return "invalid" if found.invalid else found.shift.verdict
+    if found.invalid:
+        return "invalid"
+    return "inconclusive" if found.shift is None else found.shift.verdict
 
 
-def _worse(found: Regression, shift: float) -> float:
-    """A shift as a share of the baseline's figure, or as a difference of shares."""
+def worse(found: Regression, shift: float) -> float:
+    """A shift as a share of the baseline's figure, or as a difference of shares; more is worse."""
     return math.expm1(shift) if found.relative and math.isfinite(shift) else shift
 
 
@@ -235,43 +285,49 @@ def sentences(found: Regression) -> Iterator[str]:
     """Why the verdict is what it is."""
     yield from (f"Not to be set beside each other. {why}" for why in found.unsound)
     yield from (f"NOT VALID: {why}" for why in found.invalid)
+    yield from found.missing
     shift = found.shift
     if shift is None:
         return
-    upper = "no bound" if not math.isfinite(shift.upper) else f"{_shown(found, shift.upper)} at most (95 %)"
-    allowed = _shown(found, _scale(found))
-    yield f"Shift {_shown(found, shift.shift)}, {upper}; allowed {allowed}; p = {shift.p:.3g}."
-    yield _WHY[shift.verdict]
-    if shift.indicative:
-        yield (
-            f"With {counted(len(found.before), 'run')} beside {len(found.after)} this is indicative only: "
-            f"take {LEAST_RUNS} or more a side."
-        )
-    if shift.best_p > 0.05:
-        needed = runs_needed(len(found.before))
-        yield (
-            f"So few runs could not have failed: their least possible p is {shift.best_p:.2g}. Beside "
-            f"{counted(len(found.before), 'baseline run')} take {needed} or more."
-        )
+    told = shown(found, worse(found, shift.shift))
+    yield f"{told}, {upper(found)}; {allowed(found)} is allowed; p = {shift.p:.3g}."
+    yield few(found) or _WHY[shift.verdict]
 
 
 _WHY: Final[Mapping[str, str]] = {
     "fail": "The candidate is worse: its runs rank behind the baseline's, and by more than is allowed.",
     "pass": "The candidate is not worse than is allowed, as far as 95 % can say.",
-    "inconclusive": "Neither can be said: the runs differ too much among themselves, or are too few.",
+    "inconclusive": "Neither can be said: the runs differ too much among themselves.",
 }
 
 
-def _scale(found: Regression) -> float:
-    return math.log1p(found.tolerance) if found.relative else found.tolerance
-
-
-def _shown(found: Regression, shift: float) -> str:
-    worse = _worse(found, shift)
-    sign = "+" if worse > 0 else "-" if worse < 0 else ""
-    unit = "" if found.relative else " points"
+def few(found: Regression) -> str:
+    """That the runs are too few for a verdict, in a sentence; empty where they are not."""
+    shift = found.shift
+    if shift is None or not shift.indicative:
+        return ""
+    least = f", and their least p is {shift.best_p:.2g}" if shift.best_p > LEVEL else ""
     return (
-        f"{sign}{100 * abs(worse):.2g} %{unit}"
-        if abs(worse) < 0.1
-        else f"{sign}{100 * abs(worse):.0f} %{unit}"
+        f"Indicative only: {counted(len(found.after), 'run')} beside {len(found.before)} can neither pass "
+        f"nor fail{least}; take {LEAST_RUNS} or more a side."
     )
+
+
+def upper(found: Regression) -> str:
+    """The shift's upper bound in words."""
+    if found.shift is None or not math.isfinite(found.shift.upper):
+        return "no upper bound"
+    return f"at most {shown(found, worse(found, found.shift.upper))}"
+
+
+def allowed(found: Regression) -> str:
+    """How much worse the candidate may be, in words."""
+    return shown(found, found.tolerance)
+
+
+def shown(found: Regression, much: float) -> str:
+    """How much worse, or better, in words: a share of the baseline's figure, or percentage points."""
+    percent = 100 * abs(much)
+    told = f"{percent:.2g}" if percent < 10 else f"{percent:.3g}" if percent < 100 else f"{percent:,.0f}"
+    unit = "%" if found.relative else "points"
+    return f"{told} {unit} {'better' if much < 0 else 'worse'}" if float(f"{percent:.2g}") else "no shift"

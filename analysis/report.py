@@ -5,18 +5,20 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
 from analysis import checks, tables
-from analysis.charts import Drawn, draw_all
+from analysis.charts import DRIFT_FILE, Chart, Drawn, draw_all
 from analysis.fonts import ADVICE, lacks_font_for
 from analysis.frames import Run, number
+from analysis.judged import judged
 from analysis.marks import marks_of
 from analysis.recovery import sentences
-from analysis.soak import drifts
+from analysis.soak import drifts, early
+from analysis.stepped import stepped
 from analysis.workers import expected, workers_of
 from wsoak.judge.summary import happened, when
 from wsoak.judge.terminal import safe
@@ -30,6 +32,14 @@ FINDINGS_SHOWN: Final = 50
 """At most so many findings are in the report, the worst; all are in ``findings.json``."""
 
 DROPS_SHOWN: Final = 20
+
+
+class Picture(NamedTuple):
+    """A chart in the page; ``n`` in words, ``source`` the picture itself."""
+
+    chart: Chart
+    n: str
+    source: Markup
 
 
 def write_report(run: Run) -> Path:
@@ -53,11 +63,13 @@ def html(run: Run, drawn: Sequence[Drawn]) -> str:
 
 def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
     """What the template is filled with."""
+    steps = stepped(run)
     shown = [
         checks.doors(run.header),
         checks.steps(run.header),
         tables.marks(marks_of(run.header)),
         tables.workers(workers_of(run.books, run.header), run.header),
+        *([steps.steps] if steps else ()),
         tables.outcomes(run.books),
         tables.closes(run.books),
         tables.counters(run.books),
@@ -67,6 +79,7 @@ def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
         tables.facts(run.header),
     ]
     names = list(run.books.totals)
+    pictures = [Picture(one.chart, one.n, _embedded(one.path)) for one in drawn if one.path]
     return {
         "run_id": run.run_id,
         "what": what_was_run(run),
@@ -74,6 +87,7 @@ def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
         "state": state(run),
         "reasons": [doubt for doubt in run.doubts if doubt.invalid],
         "remarks": [doubt for doubt in run.doubts if not doubt.invalid],
+        "judged": judged(run.path),
         "findings": [
             {
                 "id": finding.id,
@@ -91,10 +105,11 @@ def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
         "summary": happened(run.books, run.header),
         "mass_drops": sentences(run.mass_drops, run.started_at)[:DROPS_SHOWN],
         "more_drops": max(0, len(run.mass_drops) - DROPS_SHOWN),
+        "capacity": steps.sentences if steps else (),
         "drifts": drifts(run),
-        "charts": [
-            {"chart": one.chart, "n": one.n, "source": _embedded(one.path)} for one in drawn if one.path
-        ],
+        "early": early(run),
+        "drift_charts": [item for item in pictures if item.chart.file == DRIFT_FILE],
+        "charts": [item for item in pictures if item.chart.file != DRIFT_FILE],
         "left_out": [one.chart for one in drawn if not one.path],
         "font_advice": ADVICE if lacks_font_for(names) else "",
         "tables": [shown_table for shown_table in shown if shown_table.rows],
@@ -128,7 +143,7 @@ def what_was_run(run: Run) -> list[tuple[str, str]]:
 
 def state(run: Run) -> str:
     """A sentence for the top of a run that still goes on; empty for one that is over."""
-    if not run.reader.under_way:
+    if not run.under_way:
         return ""
     sockets = counted(max(0, run.books.open_now), "socket")
     return f"The run is still under way: this is what is on record so far, with {sockets} open."

@@ -97,7 +97,7 @@ def generator_full(step: Step, header: Header) -> str:
 
 
 def first_saturated(steps: Sequence[Step], header: Header) -> Saturation | None:
-    """The first resource that was full, at the lowest step; ``None`` where none was."""
+    """The first resource that was full, at the lowest step; ``None`` where none was. ``steps`` by load."""
     for index, step in enumerate(steps):
         for check in _CHECKS:
             for resource, words in check(steps[: index + 1], header):
@@ -142,14 +142,16 @@ def _throughput(steps: Sequence[Step], _header: Header) -> Found:
     if len(steps) < 2:
         return
     before, after = steps[-2:]
-    if not before.sockets or not before.throughput_per_s:
+    # users hold sockets, several each perhaps, or come and go with sockets that do not last
+    loads = [max(step.sockets, step.users) for step in (before, after)]
+    if not loads[0] or not before.throughput_per_s:
         return
-    more_load = after.sockets / before.sockets - 1
+    more_load = loads[1] / loads[0] - 1
     more_work = after.throughput_per_s / before.throughput_per_s - 1
     if more_load > 0.02 and more_work < FLAT_SHARE * more_load:
         yield (
             "something that was not watched",
-            f"{percent(more_load, 1)} more sockets brought {_change(more_work)} replies a second, while no "
+            f"{percent(more_load, 1)} more load brought {_change(more_work)} replies a second, while no "
             "watched resource was full; look at locks, pools, the database, queues and limits of rate",
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,8 @@ from typing import Any, Final
 import numpy as np
 
 from analysis.drift import (
+    INCREMENT_READINGS,
+    LEAST_BLOCKS,
     Array,
     ChangePoint,
     TooShort,
@@ -30,11 +32,13 @@ from analysis.drift import (
     without,
 )
 from analysis.estimate import plain
-from analysis.frames import Run, load
+from analysis.frames import Run, load, number
 from analysis.steps import by_second
+from analysis.tables import clock
 from wsoak.judge.figures import provide
 from wsoak.judge.meters import Material, Measured, Window, nothing
 from wsoak.judge.quantity import Dimension, Quantity
+from wsoak.judge.validity import LATENCY_LIMIT_MS
 from wsoak.judge.words import counted, span
 from wsoak.ledger.rundir import UnreadableRun
 
@@ -68,7 +72,8 @@ class Subject:
     """What may drift: how it is read and judged.
 
     ``series`` gives times in seconds and values (more is worse), or nothing where the run has none of it.
-    What it may grow over the window: ``share`` of its level, or ``least`` in its own unit if that is more.
+    What it may grow over the window: the most of ``share`` of its level, ``least`` in its own unit, and
+    ``of_limit`` of the run's latency limit.
     """
 
     name: str
@@ -78,12 +83,17 @@ class Subject:
     share: float
     least: float
     summary: Callable[[Array], Any] = np.median
+    accumulates: bool = False
+    of_limit: float = 0.0
     advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One subject's drift: its verdict in a word and a sentence, and the trend behind it, if there is any."""
+    """One subject's drift: its verdict in a word and a sentence, and the trend behind it, if there is any.
+
+    ``times`` and ``values`` are the readings that it was found in, in seconds after the start.
+    """
 
     name: str
     what: str
@@ -92,6 +102,9 @@ class Drift:
     trend: Trend | None = None
     tolerance: float | None = None
     changes: tuple[ChangePoint, ...] = ()
+    dimension: Dimension = "number"
+    times: Array = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
+    values: Array = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The drift as plain values, in base units; times in seconds after the start."""
@@ -101,7 +114,10 @@ class Drift:
             "verdict": self.verdict,
             "sentence": self.sentence,
             "tolerance": plain(self.tolerance),
-            "changes_at_s": [change.at_s for change in self.changes],
+            "changes": [
+                {"at_s": change.at_s, "of": change.of, "before": change.before, "after": change.after}
+                for change in self.changes
+            ],
             "trend": None
             if found is None
             else {
@@ -122,6 +138,11 @@ class Drift:
 def _latency(soaked: Soaked) -> tuple[Array, Array] | None:
     run = soaked.run
     return _binned(soaked, run.fine.percentiles("response", (99.0,)), run.fine_s, "p99", 1000.0)
+
+
+def _lag(soaked: Soaked) -> tuple[Array, Array] | None:
+    run = soaked.run
+    return _binned(soaked, run.fine.percentiles("hub", (99.0,)), run.fine_s, "p99", 1000.0)
 
 
 def _failures(soaked: Soaked) -> tuple[Array, Array] | None:
@@ -189,7 +210,7 @@ def server_connections(run: Run) -> Array | None:
 
 
 SUBJECTS: Final[tuple[Subject, ...]] = (
-    Subject("latency", "response time (p99)", "seconds", _latency, 0.2, 0.001),
+    Subject("latency", "response time (p99)", "seconds", _latency, 0.2, 0.001, of_limit=0.01),
     Subject("failures", "share of failures", "share", _failures, 0.0, 0.001),
     Subject(
         "memory",
@@ -197,9 +218,12 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
         "bytes",
         _memory,
         0.05,
-        1e6,
+        # an allocator takes memory by the megabyte, and warms up for long
+        4e6,
         np.min,
-        "Look for what is kept a message or a connection: caches without bound, lists of subscribers, tasks.",
+        True,
+        advice="Look for what is kept a message or a connection: caches without bound, lists of subscribers, "
+        "tasks.",
     ),
     Subject(
         "descriptors",
@@ -208,7 +232,9 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
         _descriptors,
         0.02,
         3.0,
-        advice="Look for files and database or HTTP connections that are opened a request, and not closed.",
+        accumulates=True,
+        advice="Look for files, and database or HTTP connections, that are opened a request and not closed, "
+        "and for sockets whose clients are gone.",
     ),
     Subject(
         "connections",
@@ -217,10 +243,23 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
         _beyond_ours,
         0.0,
         3.0,
+        accumulates=True,
         advice="The server holds sockets whose clients are gone: look at its close handling and time-outs.",
     ),
-    Subject("generator.memory", "the generator's own memory", "bytes", _own("rss_bytes"), 0.1, 5e6, np.min),
+    Subject(
+        "generator.memory", "the generator's own memory", "bytes", _own("rss_bytes"), 0.1, 5e6, np.min, True
+    ),
     Subject("generator.cpu", "the generator's own CPU", "share", _own("cpu_share"), 0.2, 0.05),
+    Subject(
+        "generator.lag",
+        "the generator's own lag (p99)",
+        "seconds",
+        _lag,
+        0.2,
+        0.001,
+        of_limit=0.01,
+        advice="What response times grew by is partly the generator's own: leave the machine to it alone.",
+    ),
 )
 
 FIGURES: Final[Mapping[str, Subject]] = {subject.name: subject for subject in SUBJECTS}
@@ -248,7 +287,17 @@ def drifts(run: Run) -> list[Drift]:
     if soaked is None:
         return []
     found = [drift for subject in SUBJECTS if (drift := _drift(subject, soaked)) is not None]
-    return [*found, *_drain(run)]
+    return found if run.under_way else [*found, *_drain(run)]
+
+
+def early(run: Run) -> str:
+    """What an early verdict is worth, in a sentence; empty for a run that is over."""
+    if not run.under_way:
+        return ""
+    return (
+        "This is an early verdict, on what is on record so far. Who looks again and again will now and then "
+        "see a steady run grow: the verdict at its end stands."
+    )
 
 
 def figure(run: Run, name: str, begin_s: float = 0.0, end_s: float = math.inf) -> Trend:
@@ -265,7 +314,7 @@ def figure(run: Run, name: str, begin_s: float = 0.0, end_s: float = math.inf) -
     series = subject.series(soaked)
     if series is None:
         raise TooShort(f"The run has no readings of {subject.what}.")
-    return trend(*series, subject.summary)
+    return trend(*series, subject.summary, accumulates=subject.accumulates)
 
 
 def _drift(subject: Subject, soaked: Soaked) -> Drift | None:
@@ -273,22 +322,68 @@ def _drift(subject: Subject, soaked: Soaked) -> Drift | None:
     if series is None:
         return None
     try:
-        found = trend(*series, subject.summary)
+        found = trend(*series, subject.summary, accumulates=subject.accumulates)
     except TooShort as error:
-        return Drift(subject.name, subject.what, "inconclusive", str(error))
-    tolerance = max(subject.least, subject.share * abs(found.level))
+        within = _kept_within(subject, soaked, *series)
+        return Drift(subject.name, subject.what, "pass" if within else "inconclusive", within or str(error))
+    tolerance = _tolerance(subject, soaked.run, found.level)
     verdict = judged(found, tolerance)
-    changes: tuple[ChangePoint, ...] = ()
-    if verdict == "fail":
-        changes = change_points(np.array(found.times), np.array(found.medians))
-    sentence = " ".join(_sentences(subject, found, tolerance, verdict, changes))
-    return Drift(subject.name, subject.what, verdict, sentence, found, tolerance, changes)
+    changes = tuple(_changes(found, verdict, tolerance))
+    sentence = " ".join(_sentences(subject, found, tolerance, verdict, changes, soaked.run.started_at))
+    return Drift(
+        subject.name, subject.what, verdict, sentence, found, tolerance, changes, subject.dimension, *series
+    )
+
+
+def _tolerance(subject: Subject, run: Run, level: float) -> float:
+    limit_s = (number(run.header.get("latency_limit_ms")) or LATENCY_LIMIT_MS) / 1000
+    return max(subject.least, subject.share * abs(level), subject.of_limit * limit_s)
+
+
+def _kept_within(subject: Subject, soaked: Soaked, times: Array, values: Array) -> str:
+    """A sentence, where no part of the series differs from another by as much as it may grow; else nothing.
+
+    That asks for no slope, so that the parts may well be alike.
+    """
+    known = np.isfinite(values)
+    if known.sum() < LEAST_BLOCKS * INCREMENT_READINGS:
+        return ""
+    figures = [float(subject.summary(part)) for part in np.array_split(values[known], LEAST_BLOCKS)]
+    between = max(figures) - min(figures)
+    tolerance = _tolerance(subject, soaked.run, float(np.median(figures)))
+    if between > tolerance:
+        return ""
+    show, over = _show(subject.dimension), span(float(np.ptp(times[known])))
+    return (
+        f"{subject.what[0].upper()}{subject.what[1:]} kept within {show(between)} over {over}, from "
+        f"{show(min(figures))} to {show(max(figures))} in {LEAST_BLOCKS} parts of it. Allowed is "
+        f"{show(tolerance)}."
+    )
+
+
+def _changes(found: Trend, verdict: Verdict, tolerance: float) -> Iterator[ChangePoint]:
+    """Where its course changed, by more than is allowed unless it failed."""
+    failed = verdict == "fail"
+    if failed or max(found.medians) - min(found.medians) > tolerance:
+        for change in change_points(np.array(found.times), np.array(found.medians)):
+            if failed or _amount(change, found.seconds) > tolerance:
+                yield change
+
+
+def _amount(change: ChangePoint, seconds: float) -> float:
+    """By how much a change moves the series; one of its pace over the whole window."""
+    return abs(change.after - change.before) * (1.0 if change.of == "level" else seconds)
 
 
 def _sentences(
-    subject: Subject, found: Trend, tolerance: float, verdict: Verdict, changes: tuple[ChangePoint, ...]
+    subject: Subject,
+    found: Trend,
+    tolerance: float,
+    verdict: Verdict,
+    changes: tuple[ChangePoint, ...],
+    started_at: float,
 ) -> Iterator[str]:
-    show = _show_share if subject.dimension == "share" else Quantity(0.0, subject.dimension).show
+    show = _show(subject.dimension)
     what = subject.what[0].upper() + subject.what[1:]
     change = found.change
     over = f"over {span(found.seconds)}"
@@ -309,12 +404,21 @@ def _sentences(
         seen = f"a growth of {show(found.smallest)} would have been seen in {blocks}"
         yield f"Allowed is {show(tolerance)}; {seen if found.smallest else f'most of {blocks} are alike'}."
     for point in changes:
-        yield f"Its level went from {show(point.before)} to {show(point.after)} at about {span(point.at_s)}."
+        at = f"at about {span(point.at_s)} ({clock(started_at + point.at_s)})"
+        per, what = (1, "level") if point.of == "level" else (3600, "pace")
+        hourly = "" if per == 1 else " an hour"
+        yield f"Its {what} went from {show(per * point.before)} to {show(per * point.after)}{hourly} {at}."
+    if verdict == "fail" and not changes:
+        yield "It grew steadily."
     if verdict == "fail" and subject.advice:
         yield subject.advice
 
 
 _WAYS: Final = {True: "grew", False: "fell"}
+
+
+def _show(dimension: Dimension) -> Callable[[float], str]:
+    return _show_share if dimension == "share" else Quantity(0.0, dimension).show
 
 
 def _show_share(share: float) -> str:
@@ -352,7 +456,7 @@ def _drain(run: Run) -> Iterator[Drift]:
         return
     left = float(server[last]) - held - before
     verdict: Verdict = "fail" if left > max(held, 0.0) + (3.0 if before else 0.0) else "pass"
-    leaked = f"{max(0.0, left):,.0f} of at most {most:,.0f}"
+    leaked = f"{max(0.0, left):,.0f}, where we held {most:,.0f} at most"
     yield Drift("drain", what, verdict, f"{what[0].upper()}{what[1:]}: {leaked}.")
 
 

@@ -1,7 +1,8 @@
 """Steps: the parts of a run in which the load stood still, each with books of its own.
 
-A run with a step shape says in its marks when each step began; of any other the plateaus of its open sockets
-are taken. From each step its settling goes: the time until the sockets are there, and a fifth of it at least.
+A run with a step or search shape says in its marks when each step began; of any other the plateaus of its
+open sockets are taken. From each step its settling goes: the time until the sockets are there, and a fifth of
+it at least.
 
     sockets
         ┤             ┌──────
@@ -20,28 +21,22 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis.frames import Run
 from analysis.marks import marks_of
+from wsoak.judge.steps import LEAST_S, STILL_SHARE, Series, block_count, settled
 from wsoak.judge.validity import GENERATOR
 from wsoak.judge.words import counted
 from wsoak.ledger.books import Books, GaugeSummary
 from wsoak.ledger.units import NS_PER_S
 
-SETTLE_SHARE: Final = 0.2
-"""At least this share of each step is left out, from its begin."""
-LEAST_S: Final = 4
-"""What is shorter than this when it has settled is no step."""
 PLATEAU_S: Final = 8
 """What stands still for less than this is no plateau."""
-STILL_SHARE: Final = 0.05
-"""Sockets stand still while they differ by no more than this share, or by two."""
 BLOCKS: Final = 8
 """Each step is cut into at most so many blocks, whose spread says how sure its figures are."""
 BLOCK_S: Final = 2
-
-Series = npt.NDArray[np.float64]
+STEP: Final = "step "
+HOLD: Final = "hold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +120,9 @@ def steps_of(run: Run) -> tuple[Step, ...]:
 def windows_of(run: Run) -> tuple[Window, ...]:
     """The settled parts of the run's steps."""
     sockets = by_second(run, "open_sockets")
-    begins = [
-        (mark.at_s, mark.text) for mark in marks_of(run.header) if mark.text.startswith(("step ", "hold"))
-    ]
-    if len(begins) >= 2:
-        return tuple(marked(begins, sockets, run.seconds))
+    marks = [(mark.at_s, mark.text) for mark in marks_of(run.header)]
+    if sum(text.startswith((STEP, HOLD)) for _, text in marks) >= 2:
+        return tuple(marked(marks, sockets, run.seconds))
     return tuple(plateaus(sockets))
 
 
@@ -152,31 +145,26 @@ def by_second(run: Run, name: str, source: str = GENERATOR) -> Series:
     return np.asarray(whole, dtype=float)
 
 
-def marked(begins: Sequence[tuple[float, str]], sockets: Series, ends_s: float) -> Iterator[Window]:
-    """The settled windows of steps that began at these seconds.
+def marked(marks: Sequence[tuple[float, str]], sockets: Series, ends_s: float) -> Iterator[Window]:
+    """The settled windows of steps that began at some of these marks, and ended at the next one.
 
     The last one is as long as the longest before it, unless the run ended sooner.
     """
-    starts = [at_s for at_s, _ in begins]
-    longest = max((after - before for before, after in pairwise(starts)), default=ends_s)
-    stops = [*starts[1:], min(ends_s, starts[-1] + longest)]
-    for (begin_s, text), end_s in zip(begins, stops, strict=True):
-        window = _settled(text, begin_s, end_s, sockets)
-        if window.seconds >= LEAST_S:
-            yield window
+    spans = [(begin, end_s, text) for (begin, text), (end_s, _) in pairwise(marks)]
+    longest = max(
+        (end_s - begin for begin, end_s, text in spans if text.startswith((STEP, HOLD))), default=ends_s
+    )
+    last_s, last = marks[-1]
+    for begin_s, end_s, text in [*spans, (last_s, min(ends_s, last_s + longest), last)]:
+        if text.startswith((STEP, HOLD)):
+            window = _settled(text, begin_s, end_s, sockets)
+            if window.seconds >= LEAST_S:
+                yield window
 
 
 def _settled(text: str, begin_s: float, end_s: float, sockets: Series) -> Window:
-    """The window without its settling: the sockets are as many as in its second half from there on."""
-    from_s = int(np.ceil(begin_s + SETTLE_SHARE * (end_s - begin_s)))
-    # in the last second the next step may have begun
-    to_s = int(end_s)
-    half = sockets[int((begin_s + end_s) / 2) : to_s]
-    if np.isfinite(half).any():
-        level = float(np.nanmedian(half))
-        there = np.flatnonzero(sockets[from_s:to_s] >= level - max(1.0, STILL_SHARE / 2 * level))
-        from_s += int(there[0]) if len(there) else 0
-    return Window(text, float(from_s), float(max(from_s, to_s)))
+    from_s, to_s = settled(begin_s, end_s, sockets)
+    return Window(text, float(from_s), float(to_s))
 
 
 def plateaus(values: Series) -> Iterator[Window]:
@@ -208,7 +196,7 @@ def _filled(run: Run, windows: Sequence[Window]) -> Iterator[tuple[Window, Books
     if not windows:
         return
     wholes = [Books() for _ in windows]
-    parts = [[Books() for _ in range(block_count(window))] for window in windows]
+    parts = [[Books() for _ in range(block_count(window.seconds, BLOCK_S, BLOCKS))] for window in windows]
     starts = np.array([window.begin_s for window in windows])
 
     def books_at(unix_s: float) -> list[Books]:
@@ -238,9 +226,3 @@ def _filled(run: Run, windows: Sequence[Window]) -> Iterator[tuple[Window, Books
             books.add_observation(observation)
     for window, whole, blocks in zip(windows, wholes, parts, strict=True):
         yield window, whole, tuple(blocks)
-
-
-def block_count(window: Window) -> int:
-    """Into how many blocks a window is cut; 0 where it is too short for two."""
-    count = min(BLOCKS, int(window.seconds / BLOCK_S))
-    return count if count >= 2 else 0

@@ -103,8 +103,8 @@ class CallUser(WebSocketUser):
             line.log_in()
         if not ours.ring():
             return ()
-        token, path = ours.caller.token, f"/ws/call/{ours.uuid}"
-        query, header = f"{path}?user_id={ours.callee.uuid}", ("X-User-ID", ours.callee.uuid)
+        token, path, callee = ours.caller.token, ours.path, ours.callee.uuid
+        query, header = f"{path}?user_id={quote(callee, safe='')}", ("X-User-ID", callee)
         keys = {
             "forged-token-accepted": wrong_signature(token),
             "unsigned-token-accepted": unsigned(token),
@@ -217,11 +217,16 @@ class Line:
             self.log_in()
         return rung
 
+    @property
+    def path(self) -> str:
+        """The call's socket."""
+        return f"/ws/call/{quote(self.uuid, safe='')}"
+
     def connect(self, index: int) -> Connection:
         """One party's socket: the caller shows the token in a header, the callee, in a browser, cannot."""
-        path, headers = f"/ws/call/{self.uuid}", bearer(self.caller.token)
+        path, headers = self.path, bearer(self.caller.token)
         if index:
-            path, headers = f"{path}?token={self.callee.token}", []
+            path, headers = f"{path}?token={quote(self.callee.token, safe='')}", []
         slot = 2 * self.slot + index
         return self.user.connect(
             path, name=NAME, headers=headers, usable_when=is_signal, slot=slot, fresh=True
@@ -269,12 +274,19 @@ class Line:
             both = (self.caller, self.callee)
             answers = [self.api("GET", "/api/calls", who=party, needs=("calls",)) for party in both]
             explained = any(not answer.ok or objects(answer, "calls") for answer in answers)
+            self.observe_busy([call for answer in answers for call in objects(answer, "calls")])
             # once may be chance: somebody else's call, that ended between the ring and the look
             self.refusals = 0 if explained else self.refusals + 1
             self.blocked = self.refusals > 1
             if self.blocked:
                 self.observe_blocked("rings were answered 409 again and again, and no call was listed")
         return self.blocked
+
+    def observe_busy(self, calls: Sequence[dict[str, Any]]) -> None:
+        """Say that a ring was refused for the call of another run, such as one that was killed."""
+        runs = {str(call["run_id"])[:80] for call in calls if call.get("run_id")} - {self.user.run_id}
+        if runs:
+            self.user.observe("users-busy", NAME, 1, 1, f"a party is in a call of run {min(runs)}")
 
     def observe_blocked(self, text: str) -> None:
         """Say whether a call was still there after its end."""
@@ -295,7 +307,7 @@ class Line:
         for caller in self.callers.values():
             for call in objects(self.api("GET", "/api/calls", who=caller, needs=("calls",)), "calls"):
                 if call.get("run_id") == self.user.run_id:
-                    path = f"/api/calls/{call.get('call_uuid')}"
+                    path = f"/api/calls/{quote(str(call.get('call_uuid')), safe='')}"
                     self.api("DELETE", path, name="/api/calls/{call_uuid}", who=caller)
 
     def api(self, method: str, path: str, *, who: Party | None = None, **more: Any) -> Answer:

@@ -74,7 +74,8 @@ class DialogueUser(WebSocketUser):
             shown["expired-token-accepted"] = expired(token, secret)
         path = f"/v1/dialogues/ws/{session}"
         knock = {"type": "message", "id": "door", "content": QUESTIONS[0]}
-        tried = [Door(finding, NAME, f"{path}?token={key}", knock=knock) for finding, key in shown.items()]
+        asked = {finding: f"{path}?token={quote(key, safe='')}" for finding, key in shown.items()}
+        tried = [Door(finding, NAME, each, knock=knock) for finding, each in asked.items()]
         return [Door("unauthenticated-accepted", NAME, path, knock=knock), *tried] if session else []
 
     def clear(self, run_id: str) -> int:
@@ -139,14 +140,14 @@ class Conversation:
         """Start the session; empty where the server gives none."""
         book = self.user.random.choice(self.user.books)
         started = self.api("POST", "/v1/dialogues/book/start", {"book_id": book}, needs=("session_id",))
-        self.session = started.json["session_id"] if started.ok else ""
+        self.session = quote(str(started.json["session_id"]), safe="") if started.ok else ""
         return self.session
 
     def hold(self, questions: int = MESSAGES_A_SESSION) -> None:
         """Start the session, talk, and see that the server remembers all of it."""
         if not self.start():
             return
-        path = f"/v1/dialogues/ws/{self.session}?token={self.user.for_sockets.value}"
+        path = f"/v1/dialogues/ws/{self.session}?token={quote(self.user.for_sockets.value, safe='')}"
         connection = self.user.connect(
             path, name=NAME, reply_id=answered_id, usable_when=answered_id, slot=self.slot, fresh=True
         )

@@ -127,7 +127,7 @@ class Watcher:
 
     def watch(self, first: bool = False, leave_after: int | None = None) -> int | None:
         """Watch on one socket until it ends, or so many events have come; its close code."""
-        path = f"{SOCKETS}/{self.task_id}?include_history=true"
+        path = f"{SOCKETS}/{quote(self.task_id, safe='')}?include_history=true"
         socket = self.user.connect(path, name=NAME, usable_when=is_connected, slot=self.slot, fresh=first)
         # with the history, every socket begins at the first event
         self.sequence = Sequence(first=1)
@@ -169,7 +169,8 @@ class Watcher:
             self.task_id = self.found_again()
         if self.task_id:
             self.unsure = True
-            self.user.api("DELETE", f"{TASKS}/{self.task_id}", name=f"{TASKS}/{{task_id}}")
+            path = f"{TASKS}/{quote(self.task_id, safe='')}"
+            self.user.api("DELETE", path, name=f"{TASKS}/{{task_id}}")
         # last: what a kill interrupts is done again when the user stops
         self.task_id = ""
         self.unsure = False

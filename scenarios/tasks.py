@@ -64,7 +64,8 @@ def is_push(message: Message) -> bool:
 
 def feed_path(user_id: str, token: str = "") -> str:
     """The socket of a user's feed."""
-    return f"/api/v1/ws/tasks/{quote(user_id, safe='')}" + (f"?token={token}" if token else "")
+    query = f"?token={quote(token, safe='')}" if token else ""
+    return f"/api/v1/ws/tasks/{quote(user_id, safe='')}{query}"
 
 
 class TasksUser(WebSocketUser):
@@ -134,7 +135,7 @@ class TasksUser(WebSocketUser):
         """One feed, one task, and the server's own count of its sockets."""
         self.sign_in()
         Feed(self, 0).hold(tasks=1)
-        path = f"/api/v1/ws/status?token={self.bearer}"
+        path = f"/api/v1/ws/status?token={quote(self.bearer, safe='')}"
         counted = self.api("GET", path, needs=("connections", "user_connections"))
         self.check("the server counts its sockets", counted.ok)
 

@@ -9,6 +9,7 @@ Files, in reading order:
 - ``metrics``   counters that a harness's books can be compared with;
 - ``drops``     every socket dropped on command, the slow come-back, and the log of both;
 - ``capacity``  a queue that lets so many messages a second through, for the fault of that name;
+- ``leaks``     memory and sockets that are never given back, for the faults of these names;
 - ``sockets``   the WebSocket protocol class: handshake, frames, closes, transport faults;
 - ``system``    what one system brings: HTTP routes and socket routes;
 - ``echo``, ``dialogue_store``, ``dialogue``  the systems;

@@ -86,8 +86,7 @@ def own_routes(services: Services, plan: SocketPlan) -> list[BaseRoute]:
                 services.faults.switch_off(system, name)
         except FaultError as exc:
             raise HTTPException(400, str(exc)) from None
-        capacity = services.faults.active("server", "capacity")
-        plan.queue.switched(capacity.params if capacity else None)
+        plan.switched()
         return JSONResponse(services.faults.describe())
 
     async def drops(_request: Request) -> Response:

@@ -261,6 +261,24 @@ FAULTS: dict[str, dict[str, Fault]] = {
                 "queue": Number(10_000, 1, 100_000, "messages that may wait, 64 MiB at most", whole=True),
             },
         ),
+        "leak-memory": Fault(
+            "Memory grows by so much a second and a message, and is never used; a hit is a KiB. It goes back "
+            "to the system when the fault is switched off.",
+            {
+                "kib_per_s": Number(100, 0, 1_000_000, "KiB a second"),
+                "kib_per_message": Number(0, 0, 1_000_000, "KiB more a message received"),
+                "most_mib": Number(2048, 1, 1_000_000, "MiB at which it stops"),
+            },
+        ),
+        "leak-sessions": Fault(
+            "Sockets whose clients have gone keep their descriptors, and their place in the server's count; "
+            "clients see nothing of it. They are released when the fault is switched off.",
+            {
+                "share": Number(1.0, 0.0001, 1.0, "share kept: every (1/share)-th socket that a client ends"),
+                "per_s": Number(1_000_000, 0.0001, 1_000_000, "at most so many a second, since it is on"),
+                "only": ONLY,
+            },
+        ),
     },
 }
 

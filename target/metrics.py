@@ -29,6 +29,11 @@ class Traffic:
     handshakes: Counter[str] = field(default_factory=Counter)
     closes: Counter[tuple[int, str]] = field(default_factory=Counter)
 
+    def ended(self, closure: tuple[int, str]) -> None:
+        """A socket has ended, by this code and initiator."""
+        self.open_sockets -= 1
+        self.closes[closure] += 1
+
 
 COUNTERS = {
     "messages_received": "Data messages received",
@@ -61,6 +66,10 @@ class Metrics(Collector):
     def of(self, system: str) -> Traffic:
         """The counters of a system; ``none`` is for paths that belong to no system."""
         return self._traffic.setdefault(system, Traffic())
+
+    def messages_received(self) -> int:
+        """Data messages received by all systems."""
+        return sum(traffic.messages_received for traffic in self._traffic.values())
 
     def text(self) -> bytes:
         """The Prometheus text exposition."""

@@ -206,7 +206,12 @@ def make_server(app: ASGIApp, plan: SocketPlan, ready: Callable[[], None] = lamb
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
-    return Server(config, ready)
+
+    def begin() -> None:
+        plan.switched()
+        ready()
+
+    return Server(config, begin)
 
 
 def run(app: ASGIApp, plan: SocketPlan, bound: socket.socket, *, until_stdin_ends: bool) -> None:

@@ -26,7 +26,7 @@ import struct
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
 from urllib.parse import parse_qs, unquote
@@ -41,6 +41,7 @@ from websockets.server import ServerProtocol
 from target.capacity import CapacityQueue
 from target.drops import Drops
 from target.faults import Delay, Eof, Faults, Reject, Reset, Step
+from target.leaks import Leaks
 from target.metrics import Metrics, Traffic
 
 try:
@@ -185,6 +186,13 @@ class SocketPlan:
     compression: bool = False
     drops: Drops = field(default_factory=Drops)
     queue: CapacityQueue = field(default_factory=CapacityQueue)
+    leaks: Leaks = field(default_factory=Leaks)
+
+    def switched(self) -> None:
+        """Faults were switched, or the server begins: what runs by itself begins, changes or ends."""
+        capacity = self.faults.active("server", "capacity")
+        self.queue.switched(capacity.params if capacity else None)
+        self.leaks.switched(self.faults, self.metrics.messages_received)
 
 
 class SocketProtocol(asyncio.BufferedProtocol):
@@ -306,7 +314,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
         del exc
         self._connections.discard(self)
         self._cancel_timer()
-        self.is_open = False
+        vanished, self.is_open = self.is_open, False
         if self._writable is not None:
             self._writable.set()
             self._writable = None
@@ -315,9 +323,12 @@ class SocketProtocol(asyncio.BufferedProtocol):
         if self._channel is None:
             self._count_handshake("abandoned")
             return
-        self._traffic.open_sockets -= 1
         self.plan.drops.lost(self._system, self)
-        self._traffic.closes[self._closure()] += 1
+        closure = self._closure()
+        ended = partial(self._traffic.ended, closure)
+        leaked = (vanished or closure[1] == "client") and self.plan.leaks.strikes(self._system)
+        if not (leaked and self.plan.leaks.sockets.keep(self._transport.get_extra_info("socket"), ended)):
+            ended()
         with self._guarded():
             self._channel.closed()
 

@@ -1,18 +1,20 @@
 """``python -m wsoak COMMAND``: what is done before, after and beside a load.
 
-Exit codes: 0; 2 for a mistake in the use; 4 where something is wrong with the server, or nothing was found.
+Exit codes: 0; 2 for a mistake in the use; 4 where something is wrong with the server, or nothing was found;
+130 where it was interrupted, which ends its users in order.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
 from wsoak import __version__
-from wsoak.commands.exits import Refused, say
+from wsoak.commands.exits import EXIT_INTERRUPTED, Refused, say
 
 COMMANDS: Final = {
     "check": "check the server and the scenarios, as a run does before its load",
@@ -41,8 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = command.main(options.arguments)
     except Refused as refused:
         return say(refused)
+    except KeyboardInterrupt:
+        print("Interrupted: nothing is concluded.", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return code
 
 
 if __name__ == "__main__":
+    # what its users began on the server must be ended, whoever stops it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -13,7 +13,7 @@ from typing import Final
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.charts import arrivals, closes, generator, latency, openings, reconnects, traffic
+from analysis.charts import arrivals, closes, drift, generator, latency, openings, reconnects, traffic
 from analysis.frames import Run
 from analysis.style import DPI, settings
 
@@ -33,6 +33,9 @@ class Chart:
     reading: str
     without: str
 
+
+DRIFT_FILE: Final = "drift.png"
+"""The report has it beside what it says of drift."""
 
 CHARTS: Final[tuple[Chart, ...]] = (
     Chart(
@@ -143,6 +146,15 @@ CHARTS: Final[tuple[Chart, ...]] = (
         generator.draw,
         "The load generator's own health: where it is late or busy, the latencies above are partly its own.",
         "the run holds no readings of the generator",
+    ),
+    Chart(
+        DRIFT_FILE,
+        drift.TITLE,
+        drift.frame,
+        drift.draw,
+        "Readings under load are alike from one to the next, so that the line is fitted to blocks of them. "
+        "Allowed growth is counted from the line's begin.",
+        "nothing drifted, or the load was up for less than two minutes",
     ),
 )
 

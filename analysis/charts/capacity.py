@@ -83,7 +83,7 @@ def draw_objective(frame: pd.DataFrame, plan: Plan) -> Figure:
 
 def throughput_frame(plan: Plan) -> pd.DataFrame:
     """By load (the index): ``throughput``, and the ``residual`` to the law where there is one."""
-    rows = plan.used
+    rows = plan.scaled
     if not rows:
         return pd.DataFrame()
     frame = pd.DataFrame({"throughput": [row.throughput for row in rows]}, index=[row.load for row in rows])
@@ -182,6 +182,6 @@ def _load_axis(axes: Axes, frame: pd.DataFrame) -> None:
 def _signed(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     seconds = sum(step.window.seconds for step in plan.steps)
     of = f" of {seconds / len(plan.steps):.0f} s on average" if plan.steps else ""
-    load = {"sockets": "open sockets", "users": "users"}[plan.asked.load]
+    load = {"sockets": "open sockets"}.get(plan.asked.load, plan.asked.load)
     frame.attrs.update(n=f"n = {counted(len(plan.rows), 'step')}{of}", run_id=plan.source, load=load)
     return frame

@@ -5,7 +5,8 @@ A run is what its ``Second`` says at each second; equal arguments give equal fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,26 +26,39 @@ NAME: Final = "echo"
 
 @dataclass(frozen=True)
 class Second:
-    """What one second of a run holds: sockets open, responses in ms, the generator's and server's gauges."""
+    """What one second of a run holds: sockets open, responses and the event loop's lag in ms, and gauges."""
 
     sockets: int
     responses_ms: Iterable[float] = ()
     timed_out: int = 0
+    lags_ms: Iterable[float] = ()
     target: Mapping[str, float] = field(default_factory=dict)
     generator: Mapping[str, float] = field(default_factory=dict)
 
 
-def written(path: Path, seconds: int, at: Callable[[int], Second], **fields: Any) -> Path:
+def written(
+    path: Path, seconds: int, at: Callable[[int], Second], ended_by: str = "shape", **fields: Any
+) -> Path:
     """A run directory of so many seconds."""
-    told = header(0, workers=[attended("0", 0)], **fields)
-    writer = RunWriter(path, told)
+    with under_way(path, seconds, at, ended_by, **fields):
+        return path
+
+
+@contextmanager
+def under_way(
+    path: Path, seconds: int, at: Callable[[int], Second], ended_by: str = "shape", **fields: Any
+) -> Iterator[Path]:
+    """The same for a run that goes on for the length of a block."""
+    writer = RunWriter(path, header(0, workers=[attended("0", 0)], **fields))
     before = 0
     for second in range(seconds):
         now = at(second)
         writer.append(_delta(second, now, max(0, now.sockets - before)))
         before = now.sockets
-    writer.finish(ended_at=float(STARTED_AT + seconds), ended_by="shape")
-    return path
+    try:
+        yield path
+    finally:
+        writer.finish(ended_at=float(STARTED_AT + seconds), ended_by=ended_by)
 
 
 def _delta(second: int, now: Second, opened: int) -> Delta:
@@ -77,4 +91,7 @@ def _delta(second: int, now: Second, opened: int) -> Delta:
     durations = (
         {(unix_s, kind, NAME): histogram for kind in ("response", "service")} if len(responses) else {}
     )
+    if len(lags := np.asarray(list(now.lags_ms), float)):
+        durations[unix_s, "hub", "0"] = hub = Histogram()
+        hub.record((lags * NS_PER_MS).astype(np.int64))
     return Delta("0", second, {(unix_s, NAME): tuple(row.values())}, durations, [], gauges)

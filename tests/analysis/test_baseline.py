@@ -15,11 +15,11 @@ from scipy.stats import mannwhitneyu
 
 from analysis import baseline_command
 from analysis.__main__ import main
-from analysis.baseline import judge, mann_whitney, runs_needed
+from analysis.baseline import judge, mann_whitney
 from analysis.baseline_command import AFTER, BEFORE, command, misuse_of, order
 from analysis.regression import as_text, measure, member, regression, verdict
-from analysis.slo import BadSlo
 from tests.analysis.long_runs import Second, written
+from wsoak.judge.slo import BadSlo
 
 # ----------------------------------------------------------------------------------------------- simulation
 
@@ -107,13 +107,19 @@ def test_verdicts(before: list[float], after: list[float], expected: str) -> Non
     assert judge(before, after, 0.1).verdict == expected
 
 
-def test_fewer_than_five_runs_a_side_are_indicative() -> None:
-    assert judge([1.0], [1.0] * 5, 0.1).indicative
-    assert not judge([1.0] * 5, [1.0] * 5, 0.1).indicative
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 5), (5, 1), (4, 9), (1, 19)])
+@pytest.mark.parametrize("worse", [0.5, 1.0, 9.0])
+def test_fewer_than_five_runs_a_side_are_indicative_and_never_decide(
+    before: int, after: int, worse: float
+) -> None:
+    found = judge([1.0] * before, [worse] * after, 0.1)
+    assert (found.indicative, found.verdict) == (True, "inconclusive")
 
 
-def test_so_many_runs_are_needed_to_fail_at_all() -> None:
-    assert [runs_needed(baseline) for baseline in (1, 2, 5, 19)] == [19, 5, 2, 1]
+def test_five_runs_a_side_decide() -> None:
+    found = [judge([1.0] * 5, [worse] * 5, 0.1) for worse in (0.5, 1.0, 9.0)]
+    assert [each.indicative for each in found] == [False] * 3
+    assert [each.verdict for each in found] == ["pass", "pass", "fail"]
 
 
 @pytest.mark.parametrize("side", [[], [math.nan]])
@@ -146,6 +152,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 BASE_MS: Final = (10.0, 10.3, 9.8, 10.1, 9.9)
+SAME_MS: Final = tuple(value + 0.001 for value in BASE_MS)
+"""Other runs of the same build: a run is set beside others once."""
 
 
 def run_judge(before: Sequence[Path], after: Sequence[Path], *more: str) -> int:
@@ -154,9 +162,10 @@ def run_judge(before: Sequence[Path], after: Sequence[Path], *more: str) -> int:
 
 
 JUDGEMENTS: Final = {
-    "the same": (BASE_MS, 0, "PASS"),
+    "the same": (SAME_MS, 0, "PASS"),
     "worse": (tuple(1.3 * value for value in BASE_MS), 1, "FAIL"),
     "one run": ((13.0,), 3, "INCONCLUSIVE"),
+    "three runs": ((13.0, 13.1, 13.2), 3, "INCONCLUSIVE"),
 }
 
 
@@ -171,7 +180,8 @@ def test_sets_of_runs_are_judged(
     assert run_judge([made(value) for value in BASE_MS], [made(value) for value in after]) == code
     out = capsys.readouterr().out
     assert out.startswith(f"{word}  response p(99)")
-    assert ("indicative" in out) is (len(after) < 5)
+    assert ("Indicative only" in out) is (len(after) < 5)
+    assert ("their least p is 0.17" in out) is (len(after) == 1)
 
 
 def test_the_json_has_both_sets_and_the_shift(
@@ -197,9 +207,25 @@ UNLIKE: Final[dict[str, tuple[dict[str, Any], str]]] = {
 def test_unlike_runs_are_not_set_beside_each_other(
     fields: dict[str, Any], why: str, made: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = [made(value) for value in BASE_MS]
-    assert run_judge(before, [*before[:4], made(10.0, **fields)]) == 2
+    after = [made(value) for value in SAME_MS]
+    assert run_judge([made(value) for value in BASE_MS], [*after[:4], made(10.0, **fields)]) == 2
     assert why in capsys.readouterr().out
+
+
+AGAIN: Final = {
+    "in the baseline": ((0, 0, 1, 2, 3), (5, 6, 7, 8, 9)),
+    "in the candidate": ((0, 1, 2, 3, 4), (5, 5, 5, 5, 5)),
+    "on both sides": ((0, 1, 2, 3, 4), (4, 5, 6, 7, 8)),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), AGAIN.values(), ids=AGAIN)
+def test_the_same_run_five_times_is_no_five_runs(
+    before: Sequence[int], after: Sequence[int], made: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [made(value) for value in (*BASE_MS, *SAME_MS)]
+    assert run_judge([runs[i] for i in before], [runs[i] for i in after]) == 2
+    assert "is named more often" in capsys.readouterr().out
 
 
 def test_where_a_run_is_kept_and_another_port_of_the_host_make_no_difference(
@@ -207,7 +233,7 @@ def test_where_a_run_is_kept_and_another_port_of_the_host_make_no_difference(
 ) -> None:
     other = {"options": {"run_time": "20s", "spawn_rate": 10, "run_dir": "x"}, "host": "http://127.0.0.1:9"}
     before = [made(value) for value in BASE_MS]
-    assert run_judge(before, [made(value, **other) for value in BASE_MS]) == 0
+    assert run_judge(before, [made(value, **other) for value in SAME_MS]) == 0
 
 
 def test_an_invalid_run_makes_the_judgement_invalid(
@@ -218,16 +244,28 @@ def test_an_invalid_run_makes_the_judgement_invalid(
     def saturated(_: int) -> Second:
         return Second(10, [10.0] * 60, generator={"cpu_saturated": 1.0})
 
-    bad = written(tmp_path / "bad", SECONDS, saturated)
-    assert run_judge(before, [*before[:4], bad]) == 4
-    assert "NOT VALID" in capsys.readouterr().out
+    after = [made(value) for value in SAME_MS[:4]]
+    # it is as long as the others, and half of it
+    for seconds in (SECONDS, SECONDS // 3):
+        bad = written(tmp_path / f"bad-{seconds}", seconds, saturated)
+        assert run_judge(before, [*after, bad]) == 4
+        assert "NOT VALID" in capsys.readouterr().out
 
 
-def test_a_run_without_the_figure_is_refused(made: Callable[..., Path]) -> None:
+def test_a_run_that_a_gate_has_stopped_is_no_wrong_use_but_compares_with_nothing(
+    made: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = written(tmp_path / "stopped", 3, lambda _: Second(10, [90.0] * 60), ended_by="gate")
+    after = [*(made(value) for value in SAME_MS[:4]), stopped]
+    assert run_judge([made(value) for value in BASE_MS], after) == 3
+    assert "ended before its time" in capsys.readouterr().out
+
+
+def test_runs_without_the_figure_are_inconclusive(made: Callable[..., Path]) -> None:
     of = measure("handshake p(99)")
-    runs = [member(made(value), of) for value in BASE_MS]
-    found = regression(runs, runs, of, "handshake p(99)")
-    assert verdict(found) == "unsound"
+    before, after = ([member(made(value), of) for value in values] for values in (BASE_MS, SAME_MS))
+    found = regression(before, after, of, "handshake p(99)")
+    assert verdict(found) == "inconclusive"
     assert "has no figure in" in as_text(found, of)
 
 
@@ -236,10 +274,11 @@ def test_a_share_is_judged_by_the_difference_of_shares(tmp_path: Path) -> None:
         def second(missed: int) -> Callable[[int], Second]:
             return lambda _: Second(10, [10.0] * 1000, failing + missed)
 
-        return [written(tmp_path / f"{name}{i}", SECONDS, second(i % 2)) for i in range(5)]
+        names = [f"{name}{i}" for i in range(5)]
+        return [written(tmp_path / each, SECONDS, second(i % 2), run_id=each) for i, each in enumerate(names)]
 
     before, after = set_of("a", 0), set_of("b", 30)
-    assert run_judge(before, before, "--figure", "request.success") == 0
+    assert run_judge(before, set_of("c", 0), "--figure", "request.success") == 0
     assert run_judge(before, after, "--figure", "request.success", "--tolerance", "1%") == 1
 
 
@@ -303,8 +342,8 @@ def test_recording_runs_locust_on_each_server_in_turn_and_judges(
         "shutil.copytree(json.loads(sys.argv[1])[url].pop(int(to[-1]) - 1), to)\n"
     )
     runs = {
-        "http://127.0.0.1:1": [str(made(value)) for value in BASE_MS[:3]],
-        "http://127.0.0.1:2": [str(made(1.5 * value)) for value in BASE_MS[:3]],
+        "http://127.0.0.1:1": [str(made(value)) for value in BASE_MS],
+        "http://127.0.0.1:2": [str(made(1.5 * value)) for value in BASE_MS],
     }
     real = command
 
@@ -315,11 +354,11 @@ def test_recording_runs_locust_on_each_server_in_turn_and_judges(
 
     monkeypatch.setattr(baseline_command, "command", stand_in)
     directory = tmp_path / "recorded"
-    arguments = ["--before", "http://127.0.0.1:1", "--after", "http://127.0.0.1:2", "--runs", "3"]
+    arguments = ["--before", "http://127.0.0.1:1", "--after", "http://127.0.0.1:2", "--runs", "5"]
     assert main(["baseline", "record", str(directory), *arguments, "--", "EchoUser", "-t", "5s"]) == 1
     told = capsys.readouterr()
-    assert [line.split(": ")[1].split(",")[0] for line in told.err.splitlines() if ": " in line] == order(3)
+    assert [line.split(": ")[1].split(",")[0] for line in told.err.splitlines() if ": " in line] == order(5)
     assert told.out.startswith("FAIL")
     assert sorted(path.name for path in directory.iterdir()) == [
-        f"{side}-{number}" for side in (AFTER, BEFORE) for number in (1, 2, 3)
+        f"{side}-{number}" for side in (AFTER, BEFORE) for number in range(1, 6)
     ]

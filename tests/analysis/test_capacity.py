@@ -26,10 +26,10 @@ from analysis.frames import load
 from analysis.plan_page import html
 from analysis.planning import Asked, as_json, as_text, plan_of_run
 from analysis.saturation import first_saturated, little
-from analysis.slo import BadSlo, slo
 from analysis.steps import by_second, plateaus, steps_of
 from tests.analysis.long_runs import Second, written
 from wsoak.judge.quantity import Quantity
+from wsoak.judge.slo import BadSlo, slo
 
 # ----------------------------------------------------------------------------------------------- simulation
 
@@ -344,7 +344,9 @@ def test_the_command_prints_a_plan_and_writes_its_page(
     path = stepped()
     assert run_command(path, "--slo", "response p(99) < 80ms", "--forecast", "1000") == 0
     out = capsys.readouterr().out
-    assert re.search(r"One node carries \d+ sockets \(95 %: \d+ to \d+\) at response p\(99\) < 80ms\.", out)
+    number = r"\d+(?:\.\d)?"
+    told = rf"One node carries {number} sockets \(95 %: {number} to {number}\) at response p\(99\) < 80ms\."
+    assert re.search(told, out)
     page = (path / "capacity.html").read_text()
     assert page.count('<img src="data:image/png;base64,') == 3
     assert not re.search(r"(src|href)=\"(?!data:)", page)
@@ -389,8 +391,18 @@ MISUSES: Final = {
     "both": (["RUN", "--table", "TABLE"], "one of the two"),
     "a run without an objective": (["RUN"], "needs an objective"),
     "nonsense for an objective": (["RUN", "--slo", "fast please"], "cannot be read"),
-    "a table without its columns": (["--table", "WRONG"], "load and throughput"),
+    "a table without its columns": (["--table", "WRONG"], "the columns load,throughput"),
     "a table with words": (["--table", "WORDS"], "line 3: the cells should be numbers"),
+    "a table with nothing in it": (["--table", "EMPTY"], "has no lines but the first"),
+    "a table that is none": (["--table", "BINARY"], "is no CSV table"),
+    "a load of nothing": (["--table", "NOTHING"], "line 2: a load and a p99_ms should be above 0"),
+    "a throughput without end": (["--table", "ENDLESS"], "line 2: a load and a p99_ms should be above 0"),
+    "thousands with a comma": (["--table", "THOUSANDS"], "line 2: there should be 2 cells, and there are 3"),
+    "an objective that no table tells": (
+        ["--table", "TABLE", "--slo", "response p(99) < 1s"],
+        "a column p99_ms",
+    ),
+    "another percentile": (["--table", "TIMED", "--slo", "response p(50) < 1s"], "tells nothing"),
 }
 
 
@@ -402,9 +414,19 @@ def test_a_wrong_use_is_said_in_a_sentence(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    files = {"TABLE": TABLE, "WRONG": "a,b\n1,2\n", "WORDS": "load,throughput\n1,2\n3,many\n"}
+    files = {
+        "TABLE": TABLE,
+        "WRONG": "a,b\n1,2\n",
+        "WORDS": "load,throughput\n1,2\n3,many\n",
+        "EMPTY": "load,throughput\n",
+        "BINARY": "load\xff\x00",
+        "NOTHING": "load,throughput\n0,2\n",
+        "ENDLESS": "load,throughput\n1,inf\n",
+        "THOUSANDS": "load,throughput\n1,1,900\n",
+        "TIMED": " Load,Throughput ,p99_ms\n1,2,3\n",
+    }
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_bytes(text.encode("latin-1"))
     given: list[str | Path] = [
         stepped() if each == "RUN" else tmp_path / each if each in files else each for each in arguments
     ]
@@ -415,7 +437,11 @@ def test_a_wrong_use_is_said_in_a_sentence(
 def test_a_run_without_steps_is_inconclusive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path / "ramp", 30, lambda second: Second(5 * second, [10.0] * 5 * second))
     assert run_command(path, "--slo", "response p(99) < 80ms", "--forecast", "9") == 3
-    assert "The run has no steps" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "there are none. The load never stood still." in out
+    assert "--shape step:" in out
+    assert '--shape "search:' in out
+    assert "Limits of this plan" not in out
 
 
 def test_what_a_server_said_cannot_break_out_of_the_page(stepped: Callable[..., Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,9 @@ import numpy.typing as npt
 import pytest
 from scipy.signal import lfilter
 
+from analysis.__main__ import main
+from analysis.charts import draw_all
+from analysis.charts import drift as drift_chart
 from analysis.drift import (
     LEAST_BLOCKS,
     TooShort,
@@ -28,10 +32,12 @@ from analysis.estimate import Estimate
 from analysis.frames import Run, load
 from analysis.report import html
 from analysis.soak import Drift, drifts, figure
-from tests.analysis.long_runs import Second, written
+from analysis.style import settings
+from tests.analysis.long_runs import Second, under_way, written
 from wsoak.judge.figures import FIGURES, PROVIDERS
 from wsoak.judge.meters import Material, Window
 from wsoak.ledger.books import Books
+from wsoak.ledger.rundir import GAUGES_FILE, LATENCY_FILE, TIMELINE_FILE
 
 Array = npt.NDArray[np.float64]
 
@@ -87,6 +93,38 @@ def test_block_minima_of_a_steady_series_do_not_drift_either() -> None:
     random = np.random.default_rng(19)
     found = [trend(np.arange(270.0), random.standard_normal(270), np.min) for _ in range(300)]
     assert np.mean([of.change.low > 0 for of in found]) <= 0.05
+
+
+def test_what_accumulates_by_chance_alone_is_seldom_found_growing() -> None:
+    """Readings that remember for ever, and those that remember long: neither has independent blocks."""
+    random = np.random.default_rng(20)
+    times = np.arange(600.0)
+    walks = [np.cumsum(random.standard_normal(600)) for _ in range(300)]
+    waves = [correlated(600, random, 0.995) for _ in range(300)]
+    for series in (walks, waves):
+        found = [trend(times, 100 + values, accumulates=True) for values in series]
+        assert np.mean([of.change.low > 0 for of in found]) <= 0.05
+
+
+@pytest.mark.parametrize("slower", [1.0, 0.3], ids=["steady", "slowing down"])
+def test_a_leak_in_great_steps_is_measured_however_long_its_memory(slower: float) -> None:
+    """As resident memory grows: page by page of the allocator's, faster at first."""
+    random = np.random.default_rng(21)
+    times = np.arange(1200.0)
+    pace = np.where(times < 300, 1.0, slower) * 20_000
+    for _ in range(20):
+        values = 5e7 + 131_072 * np.floor(np.cumsum(pace + 5_000 * random.standard_normal(1200)) / 131_072)
+        found = trend(times, values, np.min, accumulates=True)
+        assert found.change.value == pytest.approx(values[-1] - values[0], rel=0.1)
+        assert found.change.low > 0
+
+
+def test_what_only_fluctuates_is_not_taken_for_what_accumulates() -> None:
+    times = np.arange(200.0)
+    with pytest.raises(TooShort):
+        trend(times, np.sin(np.linspace(0, 6, 200)))
+    with pytest.raises(TooShort):
+        trend(times[:50], np.cumsum(np.sin(np.linspace(0, 6, 50))), accumulates=True)
 
 
 def test_steady_runs_have_no_change_points() -> None:
@@ -179,6 +217,42 @@ def test_a_change_of_level_is_dated() -> None:
     assert found[0].before < 2 < found[0].after < 8 < found[1].after
 
 
+PACES: Final = {
+    # slope an hour before and after block 24 of 60, each of 10 s
+    "it begins to grow": (0.0, 360.0),
+    "it stands still from then on": (360.0, 0.0),
+    "it grows faster": (120.0, 480.0),
+    "it turns": (300.0, -300.0),
+}
+
+
+@pytest.mark.parametrize("paces", PACES.values(), ids=PACES)
+def test_a_change_of_pace_is_dated(paces: tuple[float, float]) -> None:
+    random = np.random.default_rng(22)
+    times = np.arange(60.0) * 10
+    before, after = (pace / 3600 for pace in paces)
+    figures = 50 + before * np.minimum(times, 240) + after * np.maximum(0, times - 240)
+    (found,) = change_points(times, figures + random.standard_normal(60))
+    assert found.of == "pace"
+    assert found.at_s == pytest.approx(240, abs=60)
+    assert (found.before * 3600, found.after * 3600) == pytest.approx(paces, abs=60)
+
+
+@pytest.mark.parametrize("growth", [0.0, 5.0, 30.0])
+def test_a_steady_pace_has_no_change_points(growth: float) -> None:
+    random = np.random.default_rng(23)
+    times = np.arange(60.0)
+    line = growth * times / 60
+    found = [change_points(times, line + random.standard_normal(60)) for _ in range(15)]
+    assert sum(bool(points) for points in found) <= 2
+
+
+def test_a_line_without_any_noise_has_no_change_points() -> None:
+    times = np.arange(60.0) * 7
+    assert change_points(times, 5e7 + 1234.5678 * times) == ()
+    assert change_points(times, np.full(60, 3.0)) == ()
+
+
 def test_one_odd_block_is_no_change_of_level() -> None:
     figures = np.random.default_rng(17).standard_normal(40)
     figures[20] = 500
@@ -219,8 +293,10 @@ def soaking(
     second: int,
     *,
     leak: float = 0.0,
+    leak_from: int = 0,
     descriptors: float = 0.0,
     slower_from: int | None = None,
+    later_from: int | None = None,
     kept: int = 0,
     drained: bool = True,
     watched: bool = True,
@@ -232,11 +308,13 @@ def soaking(
     slow = 2.0 if slower_from is not None and second >= slower_from else 1.0
     responses = 10 * slow * np.exp(0.2 * random.standard_normal(100 if sockets else 0))
     target = {
-        "rss_bytes": 50e6 + 30_000 * sockets + leak * second + 200_000 * random.random(),
+        "rss_bytes": 50e6 + 30_000 * sockets + leak * max(0, second - leak_from) + 200_000 * random.random(),
         "fds": 16 + sockets + descriptors * second,
         COUNT: sockets + (min(kept, second) if kept else 0),
     }
-    return Second(sockets, responses, target=target if watched else {})
+    late = 30.0 if later_from is not None and second >= later_from else 1.0
+    lags = late * np.exp(0.2 * random.standard_normal(20))
+    return Second(sockets, responses, lags_ms=lags, target=target if watched else {})
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +348,7 @@ def test_a_steady_soak_passes_everything(soaked: Callable[..., Run]) -> None:
             "connections",
             "generator.memory",
             "generator.cpu",
+            "generator.lag",
             "drain",
         ],
         "pass",
@@ -281,6 +360,7 @@ FAULTS: Final[dict[str, tuple[dict[str, Any], set[str]]]] = {
     "descriptors that are not closed": ({"descriptors": 0.1}, {"descriptors"}),
     "connections that the server keeps": ({"kept": 30}, {"drain"}),
     "answers that get slower": ({"slower_from": 160}, {"latency"}),
+    "a generator that gets later": ({"later_from": 160}, {"generator.lag"}),
 }
 
 
@@ -303,6 +383,41 @@ def test_a_change_of_level_is_told_with_its_moment(soaked: Callable[..., Run]) -
     drift = named(soaked(slower_from=160))["latency"]
     assert [change.at_s for change in drift.changes] == pytest.approx([160], abs=20)
     assert "Its level went from 15." in drift.sentence
+    assert "(2025-10-09 08:56:" in drift.sentence
+    assert [change["of"] for change in drift.to_json()["changes"]] == ["level"]
+
+
+def test_a_leak_that_began_while_the_run_went_on_is_told_with_its_moment(soaked: Callable[..., Run]) -> None:
+    drift = named(soaked(leak=60_000.0, leak_from=150))["memory"]
+    (change,) = drift.changes
+    assert (change.of, drift.verdict) == ("pace", "fail")
+    assert change.at_s == pytest.approx(150, abs=15)
+    assert change.after == pytest.approx(60_000, rel=0.1)
+    assert "Its pace went from" in drift.sentence
+
+
+def test_a_steady_leak_is_said_to_be_steady(soaked: Callable[..., Run]) -> None:
+    drift = named(soaked(leak=30_000.0))["memory"]
+    assert drift.changes == ()
+    assert "It grew steadily." in drift.sentence
+
+
+LIMITS: Final = {1000.0: "pass", 100.0: "fail"}
+
+
+@pytest.mark.parametrize(("limit_ms", "verdict"), LIMITS.items())
+def test_response_time_may_grow_by_a_hundredth_of_the_limit(
+    limit_ms: float, verdict: str, tmp_path: Path
+) -> None:
+    """From 1.6 ms to 4.8 ms at p99."""
+    random = np.random.default_rng(24)
+
+    def at(second: int) -> Second:
+        level = 1.0 if second < 160 else 3.0
+        return Second(40, level * np.exp(0.2 * random.standard_normal(100)))
+
+    run = load(written(tmp_path / "run", 310, at, latency_limit_ms=limit_ms))
+    assert named(run)["latency"].verdict == verdict
 
 
 def test_a_run_that_ends_with_its_load_says_nothing_of_the_drain(soaked: Callable[..., Run]) -> None:
@@ -311,8 +426,24 @@ def test_a_run_that_ends_with_its_load_says_nothing_of_the_drain(soaked: Callabl
     assert "down=30s" in drain.sentence
 
 
+def test_what_no_part_of_the_run_differs_in_needs_no_trend(tmp_path: Path) -> None:
+    """A slow wave has no independent blocks, and does not matter where it is small."""
+
+    def waves(second: int) -> Second:
+        wave = np.sin(second / 50)
+        return replace(
+            soaking(second), generator={"cpu_share": 0.2 + 0.01 * wave, "rss_bytes": 80e6 + 20e6 * wave}
+        )
+
+    found = named(load(written(tmp_path / "run", RAMP_S + HOLD_S + 5, waves)))
+    assert found["generator.cpu"].verdict == "pass"
+    assert "kept within 1." in found["generator.cpu"].sentence
+    assert found["generator.memory"].verdict == "inconclusive"
+
+
 def test_an_unwatched_server_has_no_memory_to_judge(soaked: Callable[..., Run]) -> None:
-    assert set(named(soaked(watched=False))) == {"latency", "failures", "generator.memory", "generator.cpu"}
+    own = {"generator.memory", "generator.cpu", "generator.lag"}
+    assert set(named(soaked(watched=False))) == {"latency", "failures", *own}
 
 
 def test_a_short_run_is_no_soak(tmp_path: Path) -> None:
@@ -329,6 +460,115 @@ def test_the_report_tells_the_drifts_of_a_soak_alone(soaked: Callable[..., Run],
     assert "caches without bound" in page
     short = load(written(tmp_path / "short", 60, lambda _: soaking(20)))
     assert "Drift over the run" not in html(short, [])
+
+
+# --------------------------------------------------------------------------- the picture, and the command
+
+
+def test_what_drifted_is_drawn_where_the_report_tells_of_it(
+    soaked: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = soaked(leak=30_000.0, descriptors=0.1)
+    page = html(run, draw_all(run, tmp_path / "charts"))
+    assert (tmp_path / "charts" / "drift.png").exists()
+    assert page.index('id="drift-memory"') < page.index('id="drift.png"') < page.index(">Charts<")
+    assert page.count('id="drift.png"') == 1
+    found = drift_chart.frame(run)
+    assert list(found["name"].unique()) == ["memory", "descriptors"]
+    with settings():
+        figure_ = drift_chart.draw(found)
+    assert [axes.get_ylabel() for axes in figure_.axes] == ["MB", "number"]
+    # both lines rise beyond what is allowed
+    for axes in figure_.axes:
+        lines = {line.get_label(): np.asarray(line.get_ydata(), float) for line in axes.lines}
+        assert lines["fitted line"][0] < lines["allowed growth"][0] < lines["fitted line"][1]
+
+
+def test_without_a_drift_there_is_no_picture(soaked: Callable[..., Run]) -> None:
+    assert drift_chart.frame(soaked()).empty
+
+
+def test_one_odd_reading_does_not_press_the_picture_flat(soaked: Callable[..., Run]) -> None:
+    found = drift_chart.frame(soaked(leak=30_000.0))
+    (drift,) = found.attrs["drifts"]
+    drift.values[7] = 1e12
+    with settings():
+        (axes,) = drift_chart.draw(found).axes
+    assert axes.get_ylim()[1] < 100
+
+
+CODES: Final[dict[str, tuple[dict[str, Any], int]]] = {
+    "steady": ({}, 0),
+    "a leak": ({"leak": 30_000.0}, 1),
+    "a run that cannot say": ({"drained": False}, 3),
+}
+
+
+@pytest.mark.parametrize(("ways", "code"), CODES.values(), ids=CODES)
+def test_the_command_says_what_drifts_and_exits_by_it(
+    ways: dict[str, Any], code: int, soaked: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(soaked(**ways).path)
+    assert main(["drift", path]) == code
+    said = capsys.readouterr().out
+    assert "The run is valid." in said
+    assert main(["drift", path, "--json"]) == code
+    told = json.loads(capsys.readouterr().out)
+    assert (told["exit_code"], told["early"]) == (code, False)
+    verdicts = [drift["verdict"] for drift in told["drifts"]]
+    assert verdicts == sorted(verdicts, key=["fail", "inconclusive", "pass"].index)
+    assert all(f"{drift['verdict'].upper()} {drift['name']}: " in said for drift in told["drifts"])
+
+
+def test_the_command_says_of_a_short_run_that_it_cannot_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path / "short", 60, lambda _: soaking(20))
+    assert main(["drift", str(path)]) == 3
+    assert "nothing can be said of drift" in capsys.readouterr().out
+
+
+def test_a_run_that_is_not_valid_exits_with_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def busy(second: int) -> Second:
+        return replace(soaking(second, leak=30_000.0), generator={"cpu_share": 1.0, "cpu_saturated": 1.0})
+
+    path = written(tmp_path / "busy", RAMP_S + HOLD_S + 5, busy)
+    assert main(["drift", str(path)]) == 4
+    said = capsys.readouterr().out
+    assert "NOT VALID" in said
+    assert "FAIL memory" in said
+
+
+EARLY: Final[dict[str, tuple[dict[str, Any], int]]] = {"steady": ({}, 3), "a leak": ({"leak": 30_000.0}, 1)}
+
+
+@pytest.mark.parametrize(("ways", "code"), EARLY.values(), ids=EARLY)
+def test_a_run_under_way_has_an_early_verdict(
+    ways: dict[str, Any], code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is neither cut nor invalid, and nothing is said of a drain that has not begun."""
+    with under_way(tmp_path / "run", 200, lambda second: soaking(second, **ways)) as path:
+        assert main(["drift", str(path)]) == code
+        said = capsys.readouterr().out
+        page = html(load(path), [])
+    assert "still under way" in said
+    assert "an early verdict" in said
+    assert "The run is valid." in said
+    assert "drain" not in said
+    assert "Drift over the run so far" in page
+    assert "an early verdict" in page
+    # now it is over
+    assert "early" not in html(load(path), [])
+
+
+def test_a_line_that_is_being_written_makes_no_run_under_way_invalid(tmp_path: Path) -> None:
+    with under_way(tmp_path / "run", 200, soaking) as path:
+        for name in (TIMELINE_FILE, GAUGES_FILE, LATENCY_FILE):
+            with (path / name).open("ab") as file:
+                file.write(b"17")
+        run = load(path)
+        assert run.under_way
+        assert [doubt.id for doubt in run.doubts] == []
 
 
 def test_every_drift_is_plain_json(soaked: Callable[..., Run]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from tests.e2e.processes import PATIENCE_S, ROOT, Outcome, analysis, environment, findings, load
+from tests.e2e.processes import PATIENCE_S, ROOT, Outcome, analysis, environment, eventually, findings, load
 from tests.e2e.test_bad_input import complaints
 from tests.target.client import Account, Target, running
 
@@ -21,7 +22,7 @@ TARGETED: Final = ("-f", "tests/e2e/locustfile_target.py")
 RATES: Final = ("-u", "4", "-r", "4", "-t", "3s", "--latency-limit", "60000")
 SECRET: Final = "a secret of the tests, thirty-two bytes or more"
 AT_ONCE: Final = 3
-OK, USAGE, FAILED = 0, 2, 4
+OK, USAGE, FAILED, INTERRUPTED = 0, 2, 4, 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,43 @@ def test_check_shows_the_table_and_says_whether_a_load_would_begin(target: Targe
     assert few.returncode == FAILED
     (sentence,) = few.stderr.splitlines()
     assert "ulimit -n" in sentence
+
+
+LONG: Final = """
+from scenarios.roadmap import RoadmapUser, Watcher
+
+class LongUser(RoadmapUser):
+    def rehearse(self):
+        self.plan = {"steps": 200, "step_s": 60}
+        self.watchers = [Watcher(self, 0)]
+        self.watchers[0].watch_one()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_check_that_is_interrupted_leaves_nothing_behind(
+    target: Target, tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "long.py").write_text(LONG)
+    command = [sys.executable, "-m", "wsoak", "check", "-f", str(tmp_path / "long.py"), "--host", target.url]
+
+    def tasks() -> float:
+        return target.metric("wsoak_target_sessions_open", system="roadmap")
+
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as check:
+        eventually(lambda: tasks() == 1, "the rehearsal has begun a task")
+        check.send_signal(number)
+        _, said = check.communicate(timeout=PATIENCE_S)
+    assert check.returncode == INTERRUPTED, said
+    assert "Traceback" not in said
+    assert tasks() == 0
 
 
 def test_routes_names_the_prefix_at_which_a_path_answers(target: Target, tmp_path: Path) -> None:

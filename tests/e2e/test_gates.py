@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,16 +17,26 @@ import pytest
 from junitparser import JUnitXml
 
 from tests.distributed.cluster import FORKS, UNHURRIED, cluster
-from tests.e2e.processes import Outcome, analysis, load
+from tests.e2e.processes import Load, Outcome, analysis, load, loading
 from tests.target.client import running
+from wsoak.ledger.books import Books
 from wsoak.ledger.rundir import JUNIT_FILE, VERDICT_FILE
+from wsoak.ledger.units import NS_PER_MS
 
 ECHO: Final = ("-f", "tests/e2e/locustfile_target.py", "EchoUser", *UNHURRIED)
 SHORT: Final = ("-u", "20", "-r", "20", "-t", "3s", "--message-rate", "10")
 LONG: Final = ("-u", "20", "-r", "20", "-t", "100s", "--message-rate", "10")
+TOO_SHORT: Final = ("-u", "500", "-r", "5", "-t", "3s")
+HURRIED: Final = ("--latency-limit", "1000")
 MEETS: Final = ("usable >= 80%", "response p(90) < 10s", "findings{severity=critical} == 0")
 FAILS: Final = ("usable >= 80%", "response within 10us >= 99%", "usable >= 99.9%")
-OPEN: Final = ("usable >= 80%", "usable >= 99.9%")
+SLOW: Final = ("response.max < 50ms",)
+OPEN: Final = ("usable >= 80%", "response p(99.9) < 10s")
+"""The second takes 2,995 samples, and ten seconds of twenty users with ten messages a second are 2,000."""
+TEN_SECONDS: Final = ("-u", "20", "-r", "20", "-t", "10s", "--message-rate", "10")
+
+
+HOG: Final = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +49,29 @@ class Case:
     arguments: tuple[str, ...] = SHORT
     abort: bool = False
     distributed: bool = False
+    starved: bool = False
 
 
 CASES: Final = {
+    # the longest first
+    # 4, and not 1: it is not the server that was slow
+    "starved": Case(SLOW, 4, ("fail",), (*TEN_SECONDS, *HURRIED, "-t", "12s"), starved=True),
+    "inconclusive": Case(OPEN, 3, ("pass", "inconclusive"), TEN_SECONDS),
     "pass": Case(MEETS, 0, ("pass", "pass", "pass")),
     "fail": Case(FAILS, 1, ("pass", "fail", "inconclusive")),
     "mistake": Case(("usable >= 99", "usabel >= 99%"), 2, ()),
-    "inconclusive": Case(OPEN, 3, ("pass", "inconclusive")),
     # the run ends before its ramp
-    "invalid": Case(FAILS[1:2], 4, ("fail",), ("-u", "500", "-r", "5", "-t", "3s")),
+    "invalid": Case(FAILS[1:2], 4, ("fail",), TOO_SHORT),
     "abort": Case(FAILS[1:2], 1, ("fail",), LONG, abort=True),
+    "distributed pass": Case(MEETS, 0, ("pass", "pass", "pass"), distributed=True),
     "distributed abort": Case(FAILS[1:2], 1, ("fail",), LONG, abort=True, distributed=True),
+    "distributed mistake": Case(("usable >= 99", "usabel >= 99%"), 2, (), distributed=True),
+    "distributed inconclusive": Case(OPEN, 3, ("pass", "inconclusive"), distributed=True),
+    "distributed invalid": Case(FAILS[1:2], 4, ("fail",), TOO_SHORT, distributed=True),
 }
-JUDGED: Final = [name for name, case in CASES.items() if case.words]
+JUDGED: Final = {name: case for name, case in CASES.items() if case.words}
+# one of several processes is enough: a run's directory does not show how many wrote it
+ANALYSED: Final = {name: case for name, case in JUDGED.items() if case.abort or not case.distributed}
 
 
 def write_gates(path: Path, expressions: tuple[str, ...], abort: bool = False) -> Path:
@@ -73,6 +95,8 @@ def judged(folder: Path, case: Case, host: str) -> Judged:
     if not case.words:
         return Judged(done, {}, None)
     told = verdict(done.path)
+    if case not in ANALYSED.values():
+        return Judged(done, told, None)
     return Judged(done, told, analysis("gate", done.path, "--gates", folder / "gates.toml", "--json"))
 
 
@@ -80,12 +104,40 @@ def run_case(folder: Path, case: Case, host: str) -> Outcome:
     """Load alone."""
     file = write_gates(folder / "gates.toml", case.gates, case.abort)
     arguments = (*case.arguments, "--gates", str(file), "--host", host)
+    if case.starved:
+        with loading(folder / "run", *ECHO, *arguments) as started:
+            starve(started)
+            return started.wait()
     if not case.distributed:
         return load(folder / "run", *ECHO, *arguments)
-    with cluster(folder, "EchoUser", *arguments, way=FORKS) as started:
-        done = started.wait()
-        started.group_ends()
+    with cluster(folder, "EchoUser", *arguments, way=FORKS, forks_are_known=bool(case.words)) as forked:
+        done = forked.wait()
+        forked.group_ends()
         return done
+
+
+def starve(load: Load) -> None:
+    """Give the load's core to a hog until its event loop has run late often enough."""
+    load.wait_for_sockets(20)
+    core = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(load.pid, {core})
+    os.setpriority(os.PRIO_PROCESS, load.pid, 19)
+    group = Path("/proc") / str(load.pid) / "autogroup"
+    if group.exists():
+        # a session is a group of its own, within which alone niceness counts
+        group.write_text("19")
+    hog = subprocess.Popen([sys.executable, "-c", HOG, str(core)])
+    try:
+        load.wait_for(lambda books: late(books) >= 4, "the hog had starved it")
+    finally:
+        hog.kill()
+        hog.wait()
+
+
+def late(books: Books) -> int:
+    """How often the event loop ran later than any tenth of a second."""
+    lags = books.histogram("hub")
+    return lags.total - lags.count_within(150 * NS_PER_MS)
 
 
 Runs = dict[str, Future[Judged]]
@@ -132,7 +184,7 @@ def test_the_run_holds_its_verdict_as_json_and_junit_and_the_terminal_shows_it(r
         assert all(each["samples"] > 0 for each in told["gates"])
 
 
-@pytest.mark.parametrize("name", JUDGED)
+@pytest.mark.parametrize("name", ANALYSED)
 def test_the_analysis_says_the_same_of_the_same_run(runs: Runs, name: str) -> None:
     done = runs[name].result()
     assert done.analysed is not None
@@ -140,12 +192,18 @@ def test_the_analysis_says_the_same_of_the_same_run(runs: Runs, name: str) -> No
     assert json.loads(done.analysed.stdout) == done.verdict == verdict(done.run.path)
 
 
-def test_every_mistake_in_the_gates_is_told_before_anything_is_loaded(runs: Runs) -> None:
-    done = runs["mistake"].result().run
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.words])
+def test_every_mistake_in_the_gates_is_told_before_anything_is_loaded(runs: Runs, name: str) -> None:
+    done = runs[name].result().run
     told = [line for line in done.err.splitlines() if line.startswith("--gates: ")]
     assert len(told) == 2, done.said
     assert 'did you mean "usable"?' in told[1]
     assert not done.path.exists()
+
+
+def test_a_starved_generator_is_what_makes_the_run_invalid_not_the_gate_that_failed(runs: Runs) -> None:
+    told = runs["starved"].result().verdict
+    assert "hub-lag" in [doubt["id"] for doubt in told["doubts"] if doubt["invalid"]]
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.abort])

@@ -369,6 +369,11 @@ def test_resets_are_a_crash_where_most_came_while_the_server_was_writing() -> No
     assert ids(resets(active=4, silent=6)) == ["connection-reset"]
 
 
+def test_a_server_that_did_no_more_than_answer_pings_was_not_active() -> None:
+    pinged = books(times(10, broken, "reset", idle_s=0.01, quiet_s=0.9))
+    assert ids(pinged) == ["connection-reset"]
+
+
 NOT_IDLE = {
     "all end at one moment": [broken("eof", at_s=0.01 * n, age_s=61.0, idle_s=60.0) for n in range(10)],
     "unequal silence": [broken("eof", at_s=float(n), age_s=100.0, idle_s=10.0 + 5 * n) for n in range(10)],

@@ -243,6 +243,11 @@ name = "the third"
         ("gates = [7]", "a gate is an expression, or a table"),
         ("gates = [", "gates.toml is not TOML: "),
         ("gates = ['usable >= 9%', 'usable >= 9%']", 'two gates are called "usable >= 9%"'),
+        # one of them has another mistake, too
+        (
+            "[[gates]]\nname='a'\nexpr='usable >= 9'\n[[gates]]\nname='a'\nexpr='usable >= 9%'",
+            'two gates are called "a"',
+        ),
     ],
 )
 def test_a_file_without_gates_is_a_mistake(text: str, said: str) -> None:

@@ -254,6 +254,12 @@ def test_a_run_under_way_is_neither_cut_nor_short_of_users() -> None:
     assert found(made, {"started_at": START_S}, under_way=True) == {}
 
 
+@pytest.mark.parametrize(("lines", "invalid"), [(1, False), (2, True)])
+def test_of_a_run_under_way_one_line_a_file_may_be_unfinished(lines: int, invalid: bool) -> None:
+    raised = found(some_books(), {"started_at": START_S}, under_way=True, damaged={"timeline.csv": lines})
+    assert ("damaged" in raised and raised["damaged"].invalid) == invalid
+
+
 def test_damaged_lines_make_an_ended_run_invalid() -> None:
     raised = found(some_books(), damaged={"connections.csv": 3})
 

@@ -182,7 +182,7 @@ def test_the_json_has_every_gate_with_actual_limit_interval_and_samples() -> Non
     assert [each["id"] for each in told["doubts"]] == ["cut", "few-samples"]
     passed, failed, open_, _ = told["gates"]
     assert passed["actual"] == {"value": 0.9975, "unit": "share", "text": "99.75 %"}
-    assert passed["limit"] == {"comparison": ">=", "value": 0.99, "unit": "share"}
+    assert passed["limit"] == {"comparison": ">=", "value": 0.99, "unit": "share", "text": ">= 99%"}
     assert (passed["interval"]["low"], passed["interval"]["high"]) == (0.995, 1.0)
     assert (failed["actual"]["value"], failed["actual"]["text"]) == (None, "over 60 s, or no answer")
     assert (failed["interval"]["unit"], failed["interval"]["of"]) == ("share", "within the limit")

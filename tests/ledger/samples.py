@@ -72,6 +72,7 @@ _BY_COLUMN: Final[dict[str, st.SearchStrategy[Any]]] = {
     "started_at": st.integers(0, 2**41).map(lambda us: us / 2**10),
     "age_s": _DURATIONS_MS,
     "idle_s": _DURATIONS_MS,
+    "quiet_s": _DURATIONS_MS,
     "attempt": st.integers(0, 5),
     "opening": st.none() | st.integers(1, 2**20),
     **{f"{phase}_ms": _DURATIONS_MS for phase in ("resolve", "tcp", "tls", "upgrade", "hello", "usable")},

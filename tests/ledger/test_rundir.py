@@ -319,14 +319,14 @@ def test_a_timeline_of_an_older_wsoak_has_zeros_for_newer_counters(tmp_path: Pat
     assert dict(zip(COUNTERS, row.counters, strict=True)) == dict.fromkeys(COUNTERS, 0) | {"sent": 5}
 
 
-def test_connections_of_an_older_wsoak_do_not_say_how_many_were_opening(tmp_path: Path) -> None:
+def test_connections_of_an_older_wsoak_do_not_say_what_it_did_not_measure(tmp_path: Path) -> None:
     reader = write_run(tmp_path / "run", small_delta(0))
     before = list(reader.connections())
     path = reader.path / CONNECTIONS_FILE
     lines = path.read_text().splitlines()
-    assert lines[0].endswith(",opening")
-    path.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
-    assert list(reader.connections()) == [replace(record, opening=None) for record in before]
+    assert lines[0].endswith(",opening,quiet_s")
+    path.write_text("".join(line.rsplit(",", 2)[0] + "\n" for line in lines))
+    assert list(reader.connections()) == [replace(record, opening=None, quiet_s=None) for record in before]
     assert reader.damaged == {}
 
 

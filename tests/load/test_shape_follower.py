@@ -23,6 +23,7 @@ from locust.event import Events
 from locust.exception import StopTest
 from werkzeug.datastructures import ImmutableMultiDict
 
+from wsoak.load.search import Search
 from wsoak.load.shape_follower import (
     PICKED,
     ShapeFollower,
@@ -152,7 +153,9 @@ class Followed:
     """A run that follows a shape in an environment of its own, and its journal."""
 
     def __init__(self, text: str, run_time: int | None = None) -> None:
-        self.shape = parse_shape(text)
+        shape = parse_shape(text)
+        assert not isinstance(shape, Search)
+        self.shape = shape
         self.journal = Journal()
         self.environment = an_environment(run_time)
         self.runner = self.environment.create_local_runner()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsoak.load import shapes
+from wsoak.load.search import Search
 from wsoak.load.shape_option import HELP, KINDS, BadShape, parse_shape, seconds, usage
 from wsoak.load.shapes import Shape
 
@@ -39,7 +40,7 @@ GOOD: Final[dict[str, Shape]] = {
 }
 
 BAD: Final[dict[str, list[str]]] = {
-    "": ["There is no shape “”, only ramp, step, soak, spike, storm and replay."],
+    "": ["There is no shape “”, only ramp, step, soak, spike, storm, replay and search."],
     "wave:to=1": ["There is no shape “wave”, only ramp"],
     "ramp": ["The shape ramp needs to=, users at the end", "The shape ramp needs over=, how long the line"],
     "ramp:to=9": ["needs over="],
@@ -77,6 +78,18 @@ BAD: Final[dict[str, list[str]]] = {
     "storm:users=9,ramp=1,hold=1m,every=30s,drops=2": [
         "The hold of 60 s leaves no time after the last of 2 drops, one every 30 s."
     ],
+    "search:from=9,to=9,hold=4s,resolution=200%,steps=0": [
+        "The shape search needs slo=, what is to be kept: an objective such as response p(99) < 250ms.",
+        "hold=4s is not between 5 and",
+        "resolution=200% is not between 0.001 and 1.",
+        "steps=0 is not between 1 and",
+        "The most users, 9, are not above the first step's 9.",
+    ],
+    "search:from=1,to=9,slo=fast please": ["slo: The objective 'fast please' cannot be read: at character"],
+    "search:from=1,to=9,slo=responce p(99) < 1s": ['makes no sense: "responce" is no duration; did you'],
+    "search:from=1,to=9,slo=response p(99) > 1s,": ["“” is not key=value.", "No capacity can be found for"],
+    "search:from=0,to=9,slo=": ["from=0 is not between 1 and", "slo: The objective '' cannot be read"],
+    "search:from=1,to=9,slo=close.count < 3": ["it should bound a percentile from above"],
     "replay": ["The shape replay needs file=, the curve: a CSV file with the columns seconds and users."],
     "replay:file=": ["file=“” is not a CSV file"],
     "replay:file=/dev/zero,scale=0,speed=fast": [
@@ -85,6 +98,30 @@ BAD: Final[dict[str, list[str]]] = {
         "speed=“fast” is not a number such as 2 or 0.5.",
     ],
 }
+
+
+SEARCHES: Final = {
+    "search:from=5,to=500,slo=response p(99) < 250ms": (5, 500, "response p(99) < 250ms", 30, 0.05, 15),
+    "search:slo=response{name=a, name!=b*} within 1s >= 99%,to=9,from=1,hold=1m,resolution=10%,steps=3": (
+        *(1, 9, "response{name=a, name!=b*} within 1s >= 99%"),
+        *(60, 0.1, 3),
+    ),
+    "search:from=1,to=2,slo=handshake.success>=99.5%,resolution=0.2": (
+        *(1, 2, "handshake.success>=99.5%"),
+        *(30, 0.2, 15),
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "meant"), SEARCHES.items(), ids=SEARCHES)
+def test_a_search_holds_an_objective_with_all_its_signs(text: str, meant: tuple[object, ...]) -> None:
+    search = parse_shape(text)
+    assert isinstance(search, Search)
+    assert meant == (
+        *(search.from_users, search.to_users, search.slo.text),
+        *(search.hold_s, search.resolution, search.steps),
+    )
+    assert search.peak_users == search.to_users
 
 
 @pytest.mark.parametrize(("text", "shape"), GOOD.items(), ids=GOOD.keys())

@@ -104,11 +104,18 @@ def _in_a_folder_with_arrivals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     Path("arrivals.csv").write_text("\n".join(ARRIVALS), encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", KINDS)
+def curve(text: str) -> Shape:
+    """A shape that is known before the run, as all are but a search."""
+    shape = parse_shape(text)
+    assert isinstance(shape, Shape)
+    return shape
+
+
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - {"search"}))
 def test_a_kind_is_what_its_docstring_draws(name: str) -> None:
     drawing = read_drawing(KINDS[name].make.__doc__ or "")
     assert drawing.option.startswith(f"{name}:")
-    assert list(mismatches(drawing, parse_shape(drawing.option), symbols_of(drawing.option))) == []
+    assert list(mismatches(drawing, curve(drawing.option), symbols_of(drawing.option))) == []
 
 
 def test_the_drawn_arrivals_are_those_of_the_docstring() -> None:
@@ -135,7 +142,7 @@ def test_a_wrong_drawing_is_seen(was: str, becomes: str) -> None:
         drawing = read_drawing(docstring.replace(was, becomes, 1))
     except AssertionError:
         return
-    assert list(mismatches(drawing, parse_shape(drawing.option), symbols_of(drawing.option))) != []
+    assert list(mismatches(drawing, curve(drawing.option), symbols_of(drawing.option))) != []
 
 
 # ---------------------------------------------------------------------------------------------- properties

@@ -317,6 +317,24 @@ def test_a_busy_line_that_is_nobodys_fault_is_no_finding(target: Target, tmp_pat
 
 
 @pytest.mark.usefixtures("hasty")
+def test_a_line_that_is_busy_with_a_call_of_a_killed_run_says_which(target: Target, tmp_path: Path) -> None:
+    arguments = accounts_file(tmp_path, "alice30", "bob30")
+    credentials = {"username": "bob30", "password": PASSWORD}
+    bearer = f"Bearer {target.http('POST', '/api/auth/login', credentials)[1]['token']}"
+    ring = {"Authorization": bearer, "X-Run-Id": "killed-run"}
+    target.http("POST", "/api/calls", {"callee": "alice31"}, **ring)
+    with session(CallUser, host=target.url, run_dir=tmp_path / "r", arguments=arguments) as made:
+        made.start()
+        until(lambda: made.books().observations.get(("users-busy", NAME)) is not None)
+        reader = made.stop()
+    target.http("DELETE", "/api/calls?run_id=killed-run", Authorization=bearer)
+    (finding,) = found_in(reader)
+    assert finding.id == "users-busy"
+    assert "a party is in a call of run killed-run" in finding.evidence[-1]
+    assert "python -m wsoak clean --run" in finding.hint
+
+
+@pytest.mark.usefixtures("hasty")
 def test_a_line_that_is_busy_with_no_call_at_all_is_found(
     target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,8 @@ def test_a_fault_is_met_in_the_rehearsal_and_has_the_name_that_it_has_in_a_run(
 def test_an_echo_is_rehearsed_without_a_health_check(target: Target) -> None:
     found = checked(target, EchoUser, "/echo")
     names = [step.name for step in found.outcome.steps if step.scenario == "EchoUser"]
-    assert names == ["look-up", "connect", "rehearsal", "handshake", "exchange"]
+    assert names == ["look-up", "connect", "rehearsal", "handshake", "exchange", "doors"]
+    assert found.outcome.steps[5].result == "warning"
     assert found.outcome.failed == []
 
 

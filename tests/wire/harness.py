@@ -41,7 +41,7 @@ OpenerOf = Callable[[Client, "ssl.SSLContext | None"], Opener]
 
 OPENERS: Final[dict[str, OpenerOf]] = {"fast": FastOpener, "reference": ReferenceOpener}
 
-_SILENT_DURATIONS: Final = {"age_s", "idle_s", "usable_ms", *(f"{phase}_ms" for phase in PHASES)}
+_SILENT_DURATIONS: Final = {"age_s", "idle_s", "quiet_s", "usable_ms", *(f"{phase}_ms" for phase in PHASES)}
 _NOT_COMPARED: Final = {"id", "worker", "started_at"}
 
 

@@ -676,6 +676,11 @@ def test_a_heartbeat_that_is_answered_goes_on(opener: OpenerOf) -> None:
         assert ws.is_open
         facts = run.stop()
     holds(facts.record, code=1000, clean=True)
+    record = ws.record(time.perf_counter_ns())
+    # the pongs are bytes, and no word of the application's
+    assert record.idle_s is not None
+    assert record.age_s is not None
+    assert record.quiet_s == record.age_s > record.idle_s + 0.1
 
 
 def test_no_ping_follows_a_close_frame(opener: OpenerOf) -> None:

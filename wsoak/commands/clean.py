@@ -83,14 +83,17 @@ def _clear(user_class: type[WebSocketUser], where: Where) -> bool:
     """Have one scenario remove what is its own; whether the server did as it was asked."""
     from wsoak.judge.terminal import safe
     from wsoak.judge.words import counted
-    from wsoak.load.checks.rehearsal import Rehearsal
+    from wsoak.load.checks.rehearsal import Rehearsal, Unmade
 
     removed: list[int] = []
-    with Rehearsal(user_class, where) as rehearsal:
-        rehearsal.do(lambda user: removed.append(user.clear(where.run_id)))
-        failed = list(rehearsal.requests.failed)
     name = user_class.__name__
-    wrong = rehearsal.mistake or ("it took too long" if rehearsal.late else "; ".join(failed))
+    try:
+        with Rehearsal(user_class, where) as rehearsal:
+            rehearsal.do(lambda user: removed.append(user.clear(where.run_id)))
+            failed = list(rehearsal.requests.failed)
+        wrong = rehearsal.mistake or ("it took too long" if rehearsal.late else "; ".join(failed))
+    except Unmade as error:
+        wrong = str(error)
     if wrong or not removed:
         print(f"{name}: not cleaned up: {safe(wrong, 400) or 'the scenario gave up'}")
         return False

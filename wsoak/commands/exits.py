@@ -11,6 +11,8 @@ from wsoak.judge.terminal import safe
 EXIT_OK: Final = 0
 EXIT_USAGE: Final = 2
 EXIT_FAILED: Final = 4
+EXIT_INTERRUPTED: Final = 130
+"""As a shell has it for SIGINT."""
 
 LIMIT: Final = 1_000
 

@@ -385,7 +385,7 @@ def _activity(case: Case, _books: Books) -> str | None:
         return None
     active = sum(group.active for _, group in case.groups)
     within = duration(ACTIVE_WITHIN_S * NS_PER_S)
-    return f"The server had written within {within} before the end on {active:,} of {case.count:,}."
+    return f"The server had sent a message within {within} before the end on {active:,} of {case.count:,}."
 
 
 def _states(case: Case, _books: Books) -> str | None:

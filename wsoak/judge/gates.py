@@ -83,6 +83,7 @@ class _Reader:
         self._text = text
         self._source = source
         self._mistakes: list[str] = []
+        self._names: list[str] = []
 
     def gates(self, table: dict[str, Any]) -> list[Gate]:
         for key in table:
@@ -100,8 +101,7 @@ class _Reader:
                 self._mistakes.append(f'{self._source}: "{TOP}" must be a list: write [[{TOP}]].')
             listed = []
         found = [self._gate(index, entry) for index, entry in enumerate(listed)]
-        names = [gate.name for gate in found if gate is not None]
-        for name in sorted({name for name in names if names.count(name) > 1}):
+        for name in sorted({name for name in self._names if self._names.count(name) > 1}):
             self._mistakes.append(f'{self._source}: two gates are called "{name}"; give one another name.')
         if self._mistakes:
             raise BadGates(self._mistakes)
@@ -128,10 +128,15 @@ class _Reader:
             wrong.append(refused)
         name = values["name"] if isinstance(values["name"], str) and values["name"].strip() else None
         self._say(index, name or (values["expr"] if isinstance(values["expr"], str) else None), wrong)
-        if wrong or expression is None:
+        if name is None and expression is not None:
+            name = _default_name(expression, after_s, until_s)
+        if name is not None:
+            # also of a gate with a mistake: all are said at once
+            self._names.append(name.strip())
+        if wrong or expression is None or name is None:
             return None
         return Gate(
-            (name or _default_name(expression, after_s, until_s)).strip(),
+            name.strip(),
             expression,
             after_s or 0.0,
             until_s,

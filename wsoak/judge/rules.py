@@ -534,6 +534,12 @@ OBSERVED: Final[Mapping[str, ObservedRule]] = MappingProxyType(
             "remove it. Users who are refused as busy (409) while they are not meet the same fault.",
             gauges="open_",
         ),
+        "users-busy": ObservedRule(
+            "error",
+            "users were refused for what another run had begun with their accounts",
+            "Another run uses these accounts now, or one that was killed left it behind: "
+            "`python -m wsoak clean --run ID` removes what a run left, ID being the other run's.",
+        ),
         "unauthenticated-accepted": ObservedRule(
             "critical", "probes without credentials were let in", _ACCEPTED
         ),

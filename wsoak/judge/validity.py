@@ -101,10 +101,12 @@ def doubts(
     """
     if header.get("ended_by") == PREFLIGHT:
         # no load was made, and none is missing
-        return [_PREFLIGHT_FAILED, *_damaged(damaged, cut=False)]
+        return [_PREFLIGHT_FAILED, *_damaged(damaged)]
     checks = [*_ALWAYS] if under_way else [_cut, _no_data, *_ALWAYS, *_AT_THE_END]
     found = [doubt for check in checks for doubt in check(books, header)]
-    found += _damaged(damaged, cut=not under_way and header.get("ended_at") is None)
+    cut = not under_way and header.get("ended_at") is None
+    # its writer may be in the middle of a line of each file
+    found += _damaged(damaged, cut=cut, unfinished=1 if cut or under_way else 0)
     return sorted(found, key=lambda doubt: not doubt.invalid)
 
 
@@ -425,9 +427,9 @@ def _samples(books: Books, _header: Header) -> Iterator[Doubt]:
     )
 
 
-def _damaged(damaged: Mapping[str, int], cut: bool) -> Iterator[Doubt]:
-    # a cut run may end each file in the middle of a line
-    lost = {name: lines for name, lines in damaged.items() if lines > (1 if cut else 0)}
+def _damaged(damaged: Mapping[str, int], cut: bool = False, unfinished: int = 0) -> Iterator[Doubt]:
+    """Lines that cannot be read, beyond so many in each file that are not finished."""
+    lost = {name: lines for name, lines in damaged.items() if lines > unfinished}
     if lost:
         files = listed(f"{counted(lines, 'line')} of {name}" for name, lines in sorted(lost.items()))
         yield Doubt(

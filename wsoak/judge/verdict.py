@@ -113,7 +113,12 @@ class GateResult:
             "abort": self.gate.abort,
             "verdict": self.verdict,
             "actual": {"value": _finite(measured.value), "unit": unit, "text": self.actual},
-            "limit": {"comparison": expression.comparison, "value": expression.limit.value, "unit": unit},
+            "limit": {
+                "comparison": expression.comparison,
+                "value": expression.limit.value,
+                "unit": unit,
+                "text": self.limit,
+            },
             "interval": {
                 "low": _finite(measured.low),
                 "high": _finite(measured.high),
@@ -124,6 +129,7 @@ class GateResult:
             },
             "samples": measured.samples,
             "effective_samples": _finite(measured.effective),
+            "samples_text": self.samples,
             "note": self.note,
         }
 

@@ -23,7 +23,7 @@ SAMPLES: Final = 3
 """How many different texts of each sort a group keeps as evidence."""
 
 ACTIVE_WITHIN_S: Final = 0.1
-"""A socket whose last bytes came less than this before its end was being written to by its server."""
+"""A socket whose last message came less than this before its end was being written to by its server."""
 
 
 class EndKind(NamedTuple):
@@ -111,8 +111,8 @@ class EndGroup:
     """The connections of one ``EndKind``: how many, when, how old, and their texts.
 
     ``first_s`` and ``last_s`` are Unix seconds of the end; ``idle`` is the time between the last bytes
-    received and the end, and ``heard`` the Unix seconds of those bytes; ``active`` counts the connections for
-    which the time between was under ``ACTIVE_WITHIN_S``.
+    received and the end, and ``heard`` the Unix seconds of those bytes; ``active`` counts the connections
+    whose last message (pings and pongs go on while nobody speaks) came under ``ACTIVE_WITHIN_S`` before it.
     ``tcp`` is the TCP phase of those that got through it, whatever came of them.
 
     ``crowds`` has the opened ones by worker and by the binary digits of ``opening``: 1, 2 to 3, 4 to 7, …
@@ -161,7 +161,8 @@ class EndGroup:
             self.idle_max_s = max(self.idle_max_s, idle_s)
             self.heard_first_s = min(self.heard_first_s, ended_at - idle_s)
             self.heard_last_s = max(self.heard_last_s, ended_at - idle_s)
-            self.active += idle_s < ACTIVE_WITHIN_S
+            quiet_s = idle_s if record.quiet_s is None else record.quiet_s
+            self.active += quiet_s < ACTIVE_WITHIN_S
         if record.tcp_ms is not None:
             self.tcp_count += 1
             self.tcp_sum_us += round(record.tcp_ms * 1000)

@@ -102,6 +102,9 @@ class ConnectionRecord(Row):
     opening: int | None = None
     """How many handshakes of this name the process had under way when this one began, itself included;
     ``None`` in a run of a wsoak that did not count them."""
+    quiet_s: float | None = None
+    """Seconds between the last message received, control frames left out, and the end; ``None`` in a run of a
+    wsoak that did not measure it."""
 
     @property
     def handshake_ms(self) -> float:

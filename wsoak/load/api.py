@@ -19,7 +19,7 @@ HOPELESS: Final = 5
 """After so many failed log-ins, or that of every user, and none that succeeded, the run is stopped."""
 
 UNREADABLE: Final = (*FAILURE_EXCEPTIONS, ValueError, brotli.error)
-"""What Locust's client raises on an answer that it cannot read: broken compression, a redirect to nowhere."""
+"""What Locust's client raises on an answer that it cannot read, such as one with broken compression."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import gevent
 from locust.env import Environment
-from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING
+from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING, WorkerRunner
 
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.recorder import Recorder
@@ -174,13 +174,18 @@ class Generator:
 
     def _own_readings(self) -> Readings:
         runner = self.environment.runner
-        return {
+        readings = {
             "users": float(runner.user_count if runner else 0),
-            "users_target": float(self._users_target()),
             "open_sockets": float(len(self.client.open_connections)),
             "in_flight": float(self.client.in_flight),
             "opening": float(self.client.opening),
-        } | ({} if self.arrivals is None else {"arrivals_waiting": float(self.arrivals.waiting)})
+        }
+        if not isinstance(runner, WorkerRunner):
+            # a worker is told the users of the next second only: its master knows what is asked for
+            readings["users_target"] = float(self._users_target())
+        if self.arrivals is not None:
+            readings["arrivals_waiting"] = float(self.arrivals.waiting)
+        return readings
 
 
 def _tls(options: Options) -> ssl.SSLContext:

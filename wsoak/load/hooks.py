@@ -22,7 +22,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, NoReturn
 
 import gevent
@@ -377,7 +377,8 @@ class Hooks:
             self._keeper = None
             begun.keeper.abandon()
             raise
-        begin_shape(environment, begun.keeper.mark, lambda: runner.send_message(DROP, {}))
+        drop = partial(runner.send_message, DROP, {})
+        begin_shape(environment, begun.keeper.mark, drop, begun.keeper.searched)
 
     def _check_first(self, begun: Beginning) -> None:
         """The checks before the load, at whose end there may be no run any more."""

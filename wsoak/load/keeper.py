@@ -16,7 +16,7 @@ from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.rundir import UnwritableRun
 from wsoak.ledger.units import ns_to_s
 from wsoak.load.collector import Collector, Judgement, new_run
-from wsoak.load.gauges import Gauges
+from wsoak.load.gauges import Gauges, Readings
 from wsoak.load.generator import stop_run
 from wsoak.load.header import run_header
 from wsoak.load.live import Window, line
@@ -91,7 +91,7 @@ class Keeper:
         self.broken: UnwritableRun | None = None
         # a keeper of workers looks at itself too: a master that is busy is late to take reports
         self._own = Recorder(MASTER) if workers else None
-        self._gauges = None if self._own is None else Gauges(self._own, dict, watched or [])
+        self._gauges = None if self._own is None else Gauges(self._own, self._asked_for, watched or [])
         self._loop = gevent.spawn(self._turn_for_ever)
 
     @property
@@ -214,6 +214,10 @@ class Keeper:
     def _keep_own(self) -> None:
         if self._own is not None:
             self._add(self._own.take())
+
+    def _asked_for(self) -> Readings:
+        runner = self._environment.runner
+        return {"users_target": float(runner.target_user_count if runner else 0)}
 
     def _look_at_gates(self) -> None:
         if self.stopped_by is None:

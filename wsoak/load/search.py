@@ -9,9 +9,10 @@
        ┤│ ✓          rest         │
        └┴────────────────────────────── seconds
 
-Between the two the next step lies where the straight line through both figures (latencies as logarithms)
-crosses the limit, but never in the outer quarters; and in the middle where the step before did not halve the
-distance. A figure that is too near to its limit to say is measured once more.
+Where the first step missed it, half as many are tried, until one keeps it. Between the two the next step lies
+where the straight line through both figures (latencies as logarithms) crosses the limit, but never in the
+outer quarters; and in the middle where the step before did not halve the distance. A figure that is too near
+to its limit to say is measured once more.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """The most users that kept the objective, and the fewest above them that missed it; ``None``: none did."""
+    """The most users that kept the objective, and the fewest above that missed it; ``None``: none did."""
 
     kept: int | None = None
     missed: int | None = None
@@ -60,6 +61,24 @@ Why = Literal["found", "all kept", "all missed", "steps", "no samples"]
 @dataclass(frozen=True, slots=True)
 class Search:
     """A search for the most users that keep an objective.
+
+        users
+        4*from ┤            •••••
+             7 ┤
+             6 ┤                    •••••
+             5 ┤                            ••••••
+        2*from ┤      ••••••
+             3 ┤
+          from ┤••••••           •••     •••
+             1 ┤
+             0 ┤
+               └┬─────┬─────┬────┬──┬────┬──┬─────┬─ seconds
+                0     hold  12   17 20   25 28    34
+        marks   ▲     ▲     ▲    ▲  ▲    ▲  ▲
+
+    Drawn: ``search:from=2,to=20,slo=response p(99) < 50ms,hold=6s``, and a server that keeps it with 5 users.
+    The misses, with 8 and 6 users, are cut short and followed by a rest; the search is over when 5 users keep
+    it and 6 do not.
 
     Attributes:
         from_users: on the first step.
@@ -128,12 +147,14 @@ class Search:
         text, steps = self.slo.text, counted(len(tried), "step")
         if why == "no samples":
             return f"The search ends after {steps}: nothing was measured that {text} is about."
+        rest = " More steps would tell more." if why == "steps" else ""
         if found.missed is None:
-            return f"{text} is kept with {_users(found.kept)}, the most that were to be tried, after {steps}."
+            most = "the most that may be tried" if why == "all kept" else "and more were not tried"
+            return f"{text} is kept with {_users(found.kept)}, {most}, after {steps}.{rest}"
         if found.kept is None:
-            return f"{text} is missed even with {_users(found.missed)}, after {steps}."
-        rest = "" if why == "found" else " More steps would tell more."
-        return f"{text} is kept with {_users(found.kept)} and missed with {found.missed:,}, after {steps}.{rest}"
+            return f"{text} is missed even with {_users(found.missed)}, after {steps}.{rest}"
+        missed = f"missed with {found.missed:,}"
+        return f"{text} is kept with {_users(found.kept)} and {missed}, after {steps}.{rest}"
 
 
 def bracket(tried: Sequence[Tried]) -> Bracket:
@@ -160,10 +181,7 @@ def _beyond(tried: Sequence[Tried], users: int) -> float:
 
 def _share(tried: Sequence[Tried], kept: int, missed: int) -> float:
     """Where between the ends of the bracket to try next: 0 at ``kept``, 1 at ``missed``."""
-    before = next(
-        (width for end in range(len(tried) - 1, 0, -1) if (width := bracket(tried[:end]).width) is not None),
-        None,
-    )
+    before = bracket(tried[:-1]).width
     if before is not None and HALVED * before < missed - kept:
         return 0.5
     below, above = _beyond(tried, kept), _beyond(tried, missed)

@@ -6,7 +6,8 @@
                              ▼
                      users, marks, drops … None: over
 
-The clock runs from ``begin_shape``, when the run's record is there to take marks.
+The clock runs from ``begin_shape``, when the run's record is there to take marks. A search is told all that
+is recorded, too: whoever keeps the run's books calls ``tell_shape``.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from locust import LoadTestShape
 from locust.env import Environment
 from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING
 from werkzeug.datastructures import ImmutableMultiDict
 
+from wsoak.ledger.delta import Delta
 from wsoak.load.course import Course, Ended, Turn, spawn_rate
+from wsoak.load.search import Search
+from wsoak.load.search_course import SearchCourse
 from wsoak.load.shape_option import parse_shape
 from wsoak.load.shapes import Shape
 
@@ -42,6 +46,9 @@ def _no_mark(_: str) -> None: ...
 def _no_drop() -> None: ...
 
 
+def _no_note(_: dict[str, Any]) -> None: ...
+
+
 class ShapeFollower(LoadTestShape):
     """Has Locust follow a shape, run after run.
 
@@ -55,14 +62,15 @@ class ShapeFollower(LoadTestShape):
     # Locust makes one of each shape class that a locustfile imports and that is not abstract
     abstract = True
 
-    _course: Course
+    _course: Course | SearchCourse
     _begun_at: float | None
     """On ``perf_counter``; ``None`` until the run has begun."""
     _asked: Tick
     _mark: Callable[[str], None]
     _drop: Callable[[], None]
+    _note: Callable[[dict[str, Any]], None]
 
-    def __init__(self, shape: Shape, instead_of: LoadTestShape | None = None) -> None:
+    def __init__(self, shape: Shape | Search, instead_of: LoadTestShape | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.shape = shape
         self.instead_of = instead_of
@@ -73,17 +81,31 @@ class ShapeFollower(LoadTestShape):
         """See the class."""
         return self._course.ended
 
-    def begin(self, mark: Callable[[str], None], drop: Callable[[], None]) -> None:
+    def begin(
+        self,
+        mark: Callable[[str], None],
+        drop: Callable[[], None],
+        note: Callable[[dict[str, Any]], None] = _no_note,
+    ) -> None:
         """The run has begun: its time is 0 now.
 
         Args:
             mark: takes the text of each mark, when the users that belong to it are asked for.
-            drop: drops all sockets. Neither may block: Locust's shape waits for them.
+            drop: drops all sockets.
+            note: takes what a search has found so far, after each step. None of them may block: Locust's
+                shape waits for them.
         """
-        self._mark, self._drop = mark, drop
+        self._mark, self._drop, self._note = mark, drop, note
+        if isinstance(self._course, SearchCourse):
+            self._course.begin(time.time())
         # Locust's own clock for shapes starts at other moments, by runner
         self._begun_at = time.perf_counter()
         self._report(self._course.at(0.0))
+
+    def take(self, delta: Delta) -> None:
+        """Take in what was recorded; only a search has use for it."""
+        if isinstance(self._course, SearchCourse):
+            self._course.take(delta)
 
     def tick(self) -> Tick | None:
         """See ``locust.LoadTestShape.tick``."""
@@ -102,9 +124,14 @@ class ShapeFollower(LoadTestShape):
 
     def _arm(self) -> None:
         options = self.runner.environment.parsed_options if self.runner else None
-        self._course = Course(self.shape, getattr(options, "run_time", None) or None)
+        limit_s = getattr(options, "run_time", None) or None
+        self._course = (
+            SearchCourse(self.shape, limit_s)
+            if isinstance(self.shape, Search)
+            else Course(self.shape, limit_s)
+        )
         self._begun_at = None
-        self._mark, self._drop = _no_mark, _no_drop
+        self._mark, self._drop, self._note = _no_mark, _no_drop, _no_note
         first = self.shape.users_at(0.0) or 0
         self._asked = (first, spawn_rate(0, first))
 
@@ -118,6 +145,11 @@ class ShapeFollower(LoadTestShape):
         return self._asked
 
     def _report(self, turn: Turn) -> None:
+        if isinstance(self._course, SearchCourse) and self._course.news:
+            for sentence in self._course.news:
+                log.info("%s", sentence)
+            self._course.news.clear()
+            self._note(self._course.told())
         if turn.mark is not None:
             self._mark(turn.mark.text)
             if turn.mark.drop:
@@ -148,12 +180,24 @@ def offer_shape(environment: Environment, text: str) -> None:
         environment.available_shape_classes = available
 
 
-def begin_shape(environment: Environment, mark: Callable[[str], None], drop: Callable[[], None]) -> None:
+def begin_shape(
+    environment: Environment,
+    mark: Callable[[str], None],
+    drop: Callable[[], None],
+    note: Callable[[dict[str, Any]], None] = _no_note,
+) -> None:
     """Say that a run has begun; nothing where it follows no shape of ours. See ``ShapeFollower.begin``."""
     follower, runner = environment.shape_class, environment.runner
     # users can also be started by hand, past any shape
     if isinstance(follower, ShapeFollower) and runner is not None and runner.shape_greenlet:
-        follower.begin(mark, drop)
+        follower.begin(mark, drop, note)
+
+
+def tell_shape(environment: Environment, delta: Delta) -> None:
+    """Let a shape of ours know what was recorded; see ``ShapeFollower.take``."""
+    follower = environment.shape_class
+    if isinstance(follower, ShapeFollower):
+        follower.take(delta)
 
 
 def shape_ended(environment: Environment) -> Ended | None:

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from wsoak.judge.slo import BadSlo, slo
 from wsoak.judge.terminal import quoted
 from wsoak.load import shapes
 from wsoak.load.arrivals import BadArrivals, read_arrivals
+from wsoak.load.search import Search
 from wsoak.load.shapes import Point, Shape
 
 MOST_USERS: Final = 1_000_000
 MOST_STEPS: Final = 1_000
 LONGEST_S: Final = 31 * 86_400
+LEAST_HOLD_S: Final = 5
+"""What is shorter has no seconds left when it has settled; see ``judge.steps``."""
 LEAST_STAY_S: Final = 1
 """Locust looks at a shape about once a second: what is shorter cannot be followed."""
 
@@ -82,6 +86,10 @@ def _factor(text: str) -> float:
     return float(text)
 
 
+def _share(text: str) -> float:
+    return _factor(text.removesuffix("%")) / 100 if text.endswith("%") else _factor(text)
+
+
 def _curve(text: str) -> tuple[Point, ...]:
     if not text:
         raise ValueError(text)
@@ -91,6 +99,8 @@ def _curve(text: str) -> tuple[Point, ...]:
 COUNT: Final = Unit("N", "a whole number", "", _count)
 DURATION: Final = Unit("T", "a duration such as 90, 90s, 2m or 1h", " seconds", seconds)
 FACTOR: Final = Unit("X", "a number such as 2 or 0.5", "", _factor)
+SHARE: Final = Unit("P", "a share such as 5% or 0.05", "", _share)
+OBJECTIVE: Final = Unit("EXPR", "an objective such as response p(99) < 250ms", "", slo)
 CURVE: Final = Unit("FILE", "a CSV file with the columns seconds and users", "", _curve)
 
 
@@ -140,7 +150,7 @@ class Kind:
     """A kind of shape: its keys, those that must be given first, and the function that makes it."""
 
     summary: str
-    make: Callable[..., Shape]
+    make: Callable[..., Shape | Search]
     keys: tuple[Key, ...]
     rules: tuple[Rule, ...] = ()
 
@@ -253,6 +263,33 @@ KINDS: Final[dict[str, Kind]] = {
             ),
         ),
     ),
+    "search": Kind(
+        "steps that close in on the most users that keep an objective",
+        Search,
+        (
+            _users("from", "from_users", "users on the first step", least=1),
+            _users("to", "to_users", "the most users that may be tried", least=1),
+            Key("slo", "slo", OBJECTIVE, "what is to be kept"),
+            _time("hold", "hold_s", "how long a step lasts", "30s", LEAST_HOLD_S),
+            Key(
+                "resolution",
+                "resolution",
+                SHARE,
+                "how close to come, as a share of the users",
+                "0.05",
+                0.001,
+                1,
+            ),
+            Key("steps", "steps", COUNT, "how many steps at most", "15", 1, MOST_STEPS),
+        ),
+        (
+            Rule(
+                ("from", "to"),
+                lambda start, most: most > start,
+                "The most users, {to}, are not above the first step's {from}.",
+            ),
+        ),
+    ),
 }
 
 
@@ -270,12 +307,13 @@ HELP: Final = (
     "Load shape, instead of a number of users: "
     + "; ".join(f"{usage(name)} ({kind.summary})" for name, kind in KINDS.items())
     + ". N: a whole number; T: 90, 90s, 2m or 1h; X: a number; "
-    "FILE: CSV with the columns seconds,users. --run-time ends it early."
+    "FILE: CSV with the columns seconds,users; EXPR: an objective such as response p(99) < 250ms; "
+    "P: a share. --run-time ends it early."
 )
 """For the command line and the web form."""
 
 
-def parse_shape(text: str) -> Shape:
+def parse_shape(text: str) -> Shape | Search:
     """The shape that an option's text describes.
 
     Raises:
@@ -303,11 +341,15 @@ def parse_shape(text: str) -> Shape:
     return kind.make(**{key.argument: values[key.name] for key in kind.keys})
 
 
+_COMMA: Final = re.compile(r",(?![^{}]*\})")
+"""A comma between pairs, and not one between the labels of an objective."""
+
+
 def _pairs(text: str, kind: Kind, mistakes: list[str]) -> dict[str, str]:
     """The texts by key. What cannot be a pair, or is of no use to the kind, is a mistake."""
     known = [key.name for key in kind.keys]
     given: dict[str, str] = {}
-    for part in text.split(",") if text.strip() else []:
+    for part in _COMMA.split(text) if text.strip() else []:
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not name:
             mistakes.append(f"{quoted(part, QUOTED)} is not key=value.")
@@ -332,6 +374,8 @@ def _values(given: Mapping[str, str], kind: Kind, mistakes: list[str]) -> dict[s
                 values[key.name] = _value(key, text)
             except BadArrivals as error:
                 mistakes += error.mistakes
+            except BadSlo as error:
+                mistakes.append(f"{key.name}: {error}")
             except ValueError as error:
                 mistakes.append(str(error))
     return values
@@ -340,7 +384,7 @@ def _values(given: Mapping[str, str], kind: Kind, mistakes: list[str]) -> dict[s
 def _value(key: Key, text: str) -> Any:
     try:
         value = key.unit.read(text)
-    except BadArrivals:
+    except (BadArrivals, BadSlo):
         raise
     except ValueError:
         raise ValueError(f"{key.name}={quoted(text, QUOTED)} is not {key.unit.words}.") from None

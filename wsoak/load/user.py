@@ -225,7 +225,10 @@ class WebSocketUser(User):
 
     @property
     def http(self) -> FastHttpSession:
-        """Locust's fast HTTP client for the same host, made when first used; it fills Locust's tables."""
+        """Locust's fast HTTP client for the same host, made when first used; it fills Locust's tables.
+
+        It follows no redirects: they may lead to a host that nobody named, with the body of a log-in.
+        """
         if self._http is None:
             self._http = FastHttpSession(
                 base_url=self.endpoint.http_url,
@@ -238,6 +241,8 @@ class WebSocketUser(User):
                 # as FastHttpUser has it: what is tried again in silence is load that nobody asked for
                 max_retries=0,
             )
+            # geventhttpclient declares it for the class
+            setattr(self._http.client, "redirect_response_codes", frozenset())  # noqa: B010
         return self._http
 
     def api(

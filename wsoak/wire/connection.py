@@ -65,6 +65,7 @@ class Connection:
         "_expected",
         "_heartbeat",
         "_inbox",
+        "_last_message_ns",
         "_last_push",
         "_last_push_at",
         "_link",
@@ -115,7 +116,7 @@ class Connection:
         self.is_open = opening.is_open
         self.messages_sent = 0
         self.messages_received = 0
-        self.last_read_ns = self._opened_ns = time.perf_counter_ns()
+        self.last_read_ns = self._last_message_ns = self._opened_ns = time.perf_counter_ns()
         self._bytes_sent = 0
         self._bytes_received = 0
         self._path = path
@@ -402,6 +403,7 @@ class Connection:
         series.bytes_received += size
         self.messages_received += 1
         self._bytes_received += size
+        self._last_message_ns = now_ns
         message = Message(data, now_ns)
         if self._usable_when is not None and ask(self._usable_when, message):
             self._usable_when = None
@@ -629,6 +631,7 @@ class Connection:
             bytes_sent=self._bytes_sent,
             bytes_received=self._bytes_received,
             opening=self._under_way,
+            quiet_s=ns_to_s(now_ns - self._last_message_ns) if existed else None,
         )
 
     def _was_usable(self) -> bool | None:

@@ -66,6 +66,11 @@ class RaisingAtStartUser(EchoingUser):
         raise KeyError("s3cret")
 
 
+class UnmadeUser(EchoingUser):
+    def __init__(self, _: Any) -> None:
+        raise KeyError("s3cret")
+
+
 class StoppingUser(EchoingUser):
     def rehearse(self) -> None:
         self.api("POST", "/start", json={})
@@ -126,6 +131,10 @@ CASES: dict[type[WebSocketUser], tuple[str | None, str]] = {
     CheckingUser: (None, ""),
     RaisingUser: ("rehearsal-failed", "the scenario raised KeyError at test_preflight.py:"),
     RaisingAtStartUser: ("rehearsal-failed", "the scenario raised KeyError at test_preflight.py:"),
+    UnmadeUser: (
+        "rehearsal-failed",
+        "no user can be made: the scenario raised KeyError at test_preflight.py:",
+    ),
     StoppingUser: ("rehearsal-failed", "no socket was opened (POST /start: HTTP 500)"),
     HangingUser: ("rehearsal-failed", "did not end within"),
     ForbiddenUser: ("upgrade-refused", "/forbidden"),
@@ -177,7 +186,12 @@ def test_a_healthy_scenario_has_a_figure_for_each_step(checked: dict[str, Checke
 
 
 def test_a_scenario_that_says_nothing_of_itself_gets_the_generic_steps(checked: dict[str, Checked]) -> None:
-    assert names(checked["PlainUser"]) == ["look-up", "connect"]
+    steps = [step for step in checked["PlainUser"].outcome.steps if step.scenario == "PlainUser"]
+    assert [(step.name, step.result) for step in steps] == [
+        ("look-up", "ok"),
+        ("connect", "ok"),
+        ("rehearsal", "warning"),
+    ]
 
 
 def test_a_scenarios_own_check_and_a_failed_request_are_warnings(checked: dict[str, Checked]) -> None:
@@ -255,7 +269,8 @@ def test_an_open_door_is_for_the_books_and_stops_nothing(monkeypatch: pytest.Mon
         ("unauthenticated-accepted", "echo", 1)
     ]
     warned = [step.scenario for step in found.outcome.steps if step.result == "warning"]
-    assert warned == ["RaisingDoorsUser"]
+    # EchoingUser has no doors: that nothing was tried is said
+    assert warned == ["RaisingDoorsUser", "EchoingUser"]
     assert "s3cret" not in repr((found.outcome, delta.observations))
     # after the rehearsal, and after the doors; and once more without them
     assert GuardedUser.ended == [True] * 3

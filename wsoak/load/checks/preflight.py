@@ -30,7 +30,7 @@ from wsoak.load.checks import routes
 from wsoak.load.checks.doors import try_doors
 from wsoak.load.checks.limits import Means, Plan, limit_steps
 from wsoak.load.checks.network import CONNECT_S, HEALTH_S, network_steps
-from wsoak.load.checks.rehearsal import NAME, Evidence, Rehearsal, Where
+from wsoak.load.checks.rehearsal import NAME, Evidence, Rehearsal, Unmade, Where
 from wsoak.load.checks.steps import EVERYBODY, Outcome, Result, Step, Tried
 from wsoak.load.clock import READ_TIMEOUT_S
 from wsoak.load.door import Door
@@ -133,8 +133,14 @@ class _ClassCheck:
 
     def run(self) -> Checked:
         """All of them, until one fails."""
-        if self._network() and self._rehearse() and self._security:
-            self._try_doors()
+        try:
+            if self._network() and self._rehearse() and self._security:
+                self._try_doors()
+        except Unmade as error:
+            recorder = Recorder(NAME)
+            recorder.observe(FAILED, self._scenario, 1, 1, str(error))
+            self._found.evidence.append(recorder.take())
+            self._add("rehearsal", "failed", str(error), FAILED)
         return self._found
 
     @property
@@ -161,6 +167,7 @@ class _ClassCheck:
 
     def _rehearse(self) -> bool:
         if self._class.rehearse is WebSocketUser.rehearse:
+            self._add("rehearsal", "warning", "the scenario has none: no log-in, socket or message was tried")
             return True
         with Rehearsal(self._class, self._where) as rehearsal:
             recorder = rehearsal.generator.recorder
@@ -234,6 +241,7 @@ class _ClassCheck:
                 tried.extend(try_doors(self._scenario, doors, user.endpoint, prober))
 
         if self._class.doors is WebSocketUser.doors:
+            self._add("doors", "warning", "the scenario names none: nothing was tried")
             return
         with Rehearsal(self._class, self._where) as rehearsal:
             rehearsal.do(body, more_s=DOORS_S)

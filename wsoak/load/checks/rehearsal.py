@@ -37,6 +37,10 @@ STOP_S: Final = 10.0
 _WISHES: Final = (StopUser, StopTest, RescheduleTask, InterruptTaskSet)
 
 
+class Unmade(Exception):
+    """A class of which no user can be made; one sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """What users of the checks' own need to know of the run that they come before.
@@ -85,6 +89,7 @@ class Rehearsal:
         late: whether it was cut short.
 
     Raises:
+        Unmade: when the class's own ``__init__`` raises.
         accounts.BadAccounts, options.BadOptions: when a file that an option names cannot be used.
     """
 
@@ -117,8 +122,11 @@ class Rehearsal:
         )
         self.started_at = self.generator.recorder.unix_s(self.generator.recorder.clock_ns())
         self._environment.wsoak_generator = self.generator  # type: ignore[attr-defined]
-        self.user: WebSocketUser = own_class(self._environment)
-        self._delta: Delta | None = None
+        try:
+            self.user: WebSocketUser = own_class(self._environment)
+        except Exception as error:
+            self.generator.stop()
+            raise Unmade(f"no user can be made: {_raised(error)}") from error
 
     def do(self, body: Callable[[WebSocketUser], Any], more_s: float = 0.0) -> None:
         """Have the user start, do something, and stop, as Locust has its users; bounded in time.
@@ -150,8 +158,7 @@ class Rehearsal:
             self._raised(error)
 
     def _raised(self, error: Exception) -> None:
-        # not its text: that can quote what a server sent, or a token
-        self.mistake = self.mistake or f"the scenario raised {type(error).__name__} at {_place(error)}"
+        self.mistake = self.mistake or _raised(error)
 
     def _given_up(self, sentence: str) -> None:
         self.mistake = self.mistake or sentence
@@ -195,6 +202,11 @@ def _of_the_load(delta: Delta) -> Delta:
     delta.gauges = [gauge for gauge in delta.gauges if gauge.source not in ("generator", "target")]
     delta.latency = {key: found for key, found in delta.latency.items() if key[2] != NAME}
     return delta
+
+
+def _raised(error: Exception) -> str:
+    # not its text: that can quote what a server sent, or a token
+    return f"the scenario raised {type(error).__name__} at {_place(error)}"
 
 
 def _place(error: Exception) -> str:

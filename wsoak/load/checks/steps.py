@@ -41,6 +41,7 @@ CAUSES: Final[Mapping[str, str]] = MappingProxyType(
         "server-crash": "the server's handler fails: look for a traceback in its log",
         "connection-reset": "something between resets the connection",
         "peer-silent": "the server does not answer on a socket that it keeps open",
+        "users-busy": "a run that was killed left it behind (python -m wsoak clean --run ID removes it)",
         "no-answer": "the server takes messages and does not answer them: look at its handler and its log",
         "rehearsal-failed": "the scenario expects something else of this server: run python -m wsoak check",
         "descriptors-exhausted": "the limit is too low: raise it with ulimit -n, or use more processes",
