@@ -84,11 +84,13 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "Forecast peak", f"{needed.forecast:,.0f} {asked.load}"
         yield (
             "Planned load of a node",
-            f"{needed.a_node * needed.utilisation:,.0f} {asked.load}: {100 * needed.utilisation:g} % of the "
-            f"lower bound ({needed.a_node:,.0f})",
+            f"{figure(needed.a_node * needed.utilisation)} {asked.load}: {100 * needed.utilisation:g} % of "
+            f"the lower bound ({figure(needed.a_node)})",
         )
-        sum_ = f"{needed.forecast:,.0f} ÷ {needed.a_node * needed.utilisation:,.0f} = {needed.for_load:,}"
-        yield "Nodes", f"{sum_}, and {needed.spares} to spare: {needed.total:,}"
+        planned = needed.a_node * needed.utilisation
+        sum_ = f"{needed.forecast:,.0f} ÷ {figure(planned)} = {figure(needed.forecast / planned)}"
+        rounded = f"rounded up to {needed.for_load:,}, and {needed.spares} to spare"
+        yield "Nodes", f"{sum_}, {rounded}: {needed.total:,}"
     if plan.usl is not None and plan.usl.peak is not None:
         peak = plan.usl.peak
         yield (
@@ -96,6 +98,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
             f"at {peak.load.value:,.0f} {asked.load} ({interval(peak.load)}): {figure(peak.throughput)} "
             "replies a second",
         )
+    yield from plan.tested
 
 
 def _pictures(plan: Plan, sockets: Series | None) -> Iterator[Picture]:

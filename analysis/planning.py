@@ -20,9 +20,10 @@ from typing import Any, Final
 from analysis import saturation
 from analysis.capacity import Capacity, NoCapacity, Nodes, capacity_at, nodes, standard_errors
 from analysis.estimate import Estimate, plain
-from analysis.frames import Run
+from analysis.frames import Run, number
 from analysis.saturation import Little, Saturation
 from analysis.steps import Step, steps_of
+from analysis.tables import clock
 from analysis.usl import NoFit, Usl, fit
 from wsoak.judge.slo import Slo
 from wsoak.judge.terminal import safe
@@ -95,6 +96,8 @@ class Plan:
     limits: tuple[str, ...]
     doubts: tuple[Doubt, ...] = ()
     steps: tuple[Step, ...] = field(default=(), repr=False)
+    tested: tuple[tuple[str, str], ...] = ()
+    """What the figures are of, as pairs of label and words."""
 
     @property
     def valid(self) -> bool:
@@ -130,7 +133,20 @@ def plan_of_run(run: Run, asked: Asked) -> Plan:
     # a search goes up and down
     by_load = sorted(steps, key=load)
     full = saturation.first_saturated(by_load, run.header) if len(steps) > 1 else None
-    return _plan(run.run_id, asked, rows, full, tuple(_run_limits(run, steps)), tuple(run.doubts), steps)
+    made = _plan(run.run_id, asked, rows, full, tuple(_run_limits(run, steps)), tuple(run.doubts), steps)
+    return replace(made, tested=tuple(_tested(run)))
+
+
+def _tested(run: Run) -> Iterator[tuple[str, str]]:
+    header = run.header
+    started_at = number(header.get("started_at"))
+    pairs = (
+        ("Server", header.get("host")),
+        ("What users did", listed(str(name) for name in header.get("scenarios") or [])),
+        ("Load", (header.get("options") or {}).get("shape")),
+        ("Recorded", None if started_at is None else f"{clock(started_at)}, for {span(run.seconds)}"),
+    )
+    yield from ((label, safe(str(words), 300)) for label, words in pairs if words)
 
 
 def load_of(steps: Sequence[Step]) -> str:
@@ -510,8 +526,11 @@ def carries(found: Capacity, unit: str) -> str:
 
 
 def interval(of: Estimate) -> str:
-    """``95 %: 96.2 to 105``."""
-    return f"95 %: {figure(of.low)} to {figure(of.high) if math.isfinite(of.high) else 'more'}"
+    """``95 %: 96.2 to 105``; with a digit more where the ends would look the same."""
+    if not math.isfinite(of.high):
+        return f"95 %: {figure(of.low)} to more"
+    low, high = figure(of.low), figure(of.high)
+    return f"95 %: {of.low:,.1f} to {of.high:,.1f}" if low == high else f"95 %: {low} to {high}"
 
 
 def law_sentences(law: Usl, unit: str) -> list[str]:

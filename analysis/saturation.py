@@ -151,9 +151,17 @@ def _throughput(steps: Sequence[Step], _header: Header) -> Found:
     if more_load > 0.02 and more_work < FLAT_SHARE * more_load:
         yield (
             "something that was not watched",
-            f"{percent(more_load, 1)} more load brought {_change(more_work)} replies a second, while no "
-            "watched resource was full; look at locks, pools, the database, queues and limits of rate",
+            f"{percent(more_load, 1)} more load brought {_change(more_work)} replies a second, while "
+            f"{_not_full(after)}; look at locks, pools, the database, queues and limits of rate",
         )
+
+
+def _not_full(step: Step) -> str:
+    """What was watched, and how full it was."""
+    if not step.readings("cpu_share", TARGET):
+        return "the server was not watched"
+    share = figure(100 * step.gauge("cpu_share", TARGET))
+    return f"the server's CPU was at {share} % of a core and nothing that was watched was full"
 
 
 def _change(share: float) -> str:

@@ -15,7 +15,7 @@ from analysis import style
 from analysis.capacity import between
 from analysis.planning import Plan
 from analysis.usl import Usl
-from wsoak.judge.words import counted
+from wsoak.judge.words import counted, figure
 
 OBJECTIVE_TITLE: Final = "Capacity: the objective by load"
 THROUGHPUT_TITLE: Final = "Throughput by load"
@@ -168,9 +168,11 @@ def _band(axes: Axes, frame: pd.DataFrame, plan: Plan) -> None:
     right = 1.05 * float(frame.index.max())
     high = min(of.high, right)
     if high > of.low:
-        axes.axvspan(of.low, high, color=style.ORANGE, alpha=0.25, linewidth=0, label="capacity, 95 %")
+        axes.axvspan(of.low, high, color=style.ORANGE, alpha=0.25, linewidth=0, label="its 95 % interval")
     if plan.capacity.crossed:
-        axes.axvline(of.value, color=style.ORANGE, linewidth=1.5, linestyle="--", label=f"{of.value:,.0f}")
+        axes.axvline(
+            of.value, color=style.ORANGE, linewidth=1.5, linestyle="--", label=f"capacity: {figure(of.value)}"
+        )
 
 
 def _load_axis(axes: Axes, frame: pd.DataFrame) -> None:
