@@ -57,7 +57,7 @@ def as_json(read: Run, found: Sequence[Drift]) -> str:
         "early": read.under_way,
         "exit_code": exit_code(read, found),
         "doubts": [doubt.to_json() for doubt in read.doubts],
-        "drifts": [drift.to_json() for drift in worst_first(found)],
+        "drifts": [drift.to_json() for drift in found],
     }
     return json.dumps(told, indent=2, ensure_ascii=True)
 
@@ -67,21 +67,13 @@ def as_text(read: Run, found: Sequence[Drift]) -> str:
     return "\n".join(_lines(read, found))
 
 
-def worst_first(found: Sequence[Drift]) -> list[Drift]:
-    """By verdict; else in the order in which they are looked at."""
-    return sorted(found, key=lambda drift: _ORDER.index(drift.verdict))
-
-
-_ORDER: Final = ("fail", "inconclusive", "pass")
-
-
 def _lines(read: Run, found: Sequence[Drift]) -> Iterator[str]:
     yield f"Run {safe(read.run_id)}"
     yield from validity_lines(read)
     if found and read.under_way:
         yield from textwrap.wrap(early(read), WIDTH)
     yield ""
-    for drift in worst_first(found):
+    for drift in found:
         heading = f"{drift.verdict.upper()} {drift.name}: {drift.sentence}"
         yield from textwrap.wrap(safe(heading, len(heading)), WIDTH, subsequent_indent="    ")
     if not found:

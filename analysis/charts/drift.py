@@ -63,10 +63,11 @@ def _draw_one(axes: Axes, drift: Drift) -> None:
     axes.plot(
         middles, figures, "o", color=style.BLUE, markersize=3.5, label=f"blocks of {span(found.block_s)}"
     )
-    # Theil and Sen's line goes through the medians of both
     begin_s = middles[0] - found.block_s / 2
     ends = np.array([begin_s, begin_s + found.seconds])
-    line = scale * (found.level + found.change.value / found.seconds * (ends - np.median(middles)))
+    slope = scale * found.change.value / found.seconds
+    # Theil and Sen's line has as many blocks above it as below
+    line = slope * ends + np.median(figures - slope * middles)
     axes.plot(ends, line, color=style.RED, linewidth=1.8, label="fitted line")
     limit = line[0] + scale * (drift.tolerance or 0.0)
     axes.plot(ends, [limit, limit], color=style.BLACK, linewidth=1, linestyle=":", label="allowed growth")
