@@ -9,6 +9,8 @@
 - ``workers``   the processes that made the load, and how they fared
 - ``drift``     whether a series grows, by how much, and since when: pure functions of arrays
 - ``soak``      what may drift over a run, and what is left behind by it
+- ``steps``, ``capacity``, ``usl``, ``saturation``, ``planning``, ``plan_page``   what one node carries
+- ``stepped``   what the report says of that
 - ``report``    ``report.html`` and its pictures
 - ``diagnose``  findings in the terminal
 - ``compare``   two runs, or two sets of runs, side by side

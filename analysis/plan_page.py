@@ -61,6 +61,7 @@ def context(plan: Plan, sockets: Series | None) -> dict[str, Any]:
     return {
         "source": plan.source,
         "valid": plan.valid,
+        "found": plan.found,
         "reasons": [doubt for doubt in plan.doubts if doubt.invalid],
         "answer": [sentence for sentence in headline(plan) if not sentence.startswith("NOT VALID")],
         "facts": list(_facts(plan)),
@@ -114,15 +115,17 @@ def _pictures(plan: Plan, sockets: Series | None) -> Iterator[Picture]:
             "the best one that never gets better with more load; the capacity is where it crosses the limit.",
         )
     throughput = charts.throughput_frame(plan)
-    if not throughput.empty:
+    if len(throughput) > 1:
         with style.settings():
             drawn = charts.draw_throughput(throughput, plan)
         yield _picture(
             charts.THROUGHPUT_TITLE,
             str(throughput.attrs["n"]),
             drawn,
-            "The line is the Universal Scalability Law; the dashed one is what it would be if nothing waited "
-            "for anything. A pattern in the residuals below means that the law does not fit.",
+            "Each point is a step. No law could be fitted to them."
+            if plan.usl is None
+            else "The line is the Universal Scalability Law; the dashed one is what it would be if nothing "
+            "waited for anything. A pattern in the residuals below means that the law does not fit.",
         )
     over_time = pd.DataFrame() if sockets is None else charts.steps_frame(plan, sockets)
     if not over_time.empty:

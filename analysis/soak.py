@@ -282,12 +282,16 @@ def soaked_of(run: Run, begin_s: float = 0.0, end_s: float = math.inf) -> Soaked
 
 
 def drifts(run: Run) -> list[Drift]:
-    """The drift of each subject that the run has readings of; none where it is no soak."""
+    """The drift of each subject that the run has readings of, worst first; none where it is no soak."""
     soaked = soaked_of(run)
     if soaked is None:
         return []
     found = [drift for subject in SUBJECTS if (drift := _drift(subject, soaked)) is not None]
-    return found if run.under_way else [*found, *_drain(run)]
+    drain = [] if run.under_way else _drain(run)
+    return sorted([*found, *drain], key=lambda drift: _WORST_FIRST.index(drift.verdict))
+
+
+_WORST_FIRST: Final[tuple[Verdict, ...]] = ("fail", "inconclusive", "pass")
 
 
 def early(run: Run) -> str:

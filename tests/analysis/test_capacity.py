@@ -26,6 +26,7 @@ from analysis.frames import load
 from analysis.plan_page import html
 from analysis.planning import Asked, as_json, as_text, plan_of_run
 from analysis.saturation import first_saturated, little
+from analysis.stepped import stepped as stepped_run
 from analysis.steps import by_second, plateaus, steps_of
 from tests.analysis.long_runs import Second, written
 from wsoak.judge.quantity import Quantity
@@ -257,6 +258,83 @@ def test_steps_are_those_of_the_marks_without_their_settling(stepped: Callable[.
     for step in steps:
         # the blocks hold what the step holds, and nothing twice
         assert sum(block.count("replies") for block in step.blocks) == step.books.count("replies")
+
+
+def test_the_steps_of_a_search_end_where_its_rests_begin_and_its_objective_is_the_plans(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 15, 30 and 90 users, a rest, and 60
+    users = [15] * 12 + [30] * 12 + [90] * 8 + [15] * 6 + [60] * 12
+    marks = [(0, "step 1: 15 users"), (12, "step 2: 30 users"), (24, "step 3: 90 users")]
+    marks += [(32, "rest: 15 users"), (38, "step 4: 60 users")]
+
+    def at(second: int) -> Second:
+        return Second(users[second], p99_ms(users[second]) * np.ones(users[second]))
+
+    path = written(
+        tmp_path / "run",
+        len(users),
+        at,
+        marks=[{"at_s": float(at_s), "text": text} for at_s, text in marks],
+        search={"slo": "response p(99) < 80ms"},
+    )
+    steps = steps_of(load(path))
+    assert [step.sockets for step in steps] == [15, 30, 90, 60]
+    assert [step.window.end_s for step in steps] == [12, 24, 32, 50]
+    assert run_command(path, "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["slo"] == "response p(99) < 80ms"
+    assert plan["capacity"]["value"] == pytest.approx(truth(80), rel=0.05)
+    assert plan["saturated_first"] is None
+
+    told = stepped_run(load(path))
+    assert told is not None
+    assert told.sentences[0].startswith("One node carries 7")
+    assert f"python -m analysis capacity {path} --forecast N" in told.sentences[-1]
+    assert len(told.steps.rows) == 4
+
+
+def test_the_report_of_steps_without_an_objective_says_how_to_ask_for_one(
+    stepped: Callable[..., Path], tmp_path: Path
+) -> None:
+    told = stepped_run(load(stepped()))
+    assert told is not None
+    assert told.sentences[-1].endswith('--slo "response p(99) < 250ms" --forecast N')
+    assert "objective" not in told.steps.columns
+    assert len(told.steps.rows) == STEPS
+    assert stepped_run(load(written(tmp_path / "plain", 20, lambda _: Second(10)))) is None
+
+
+def test_users_that_come_and_go_are_the_load_themselves(tmp_path: Path) -> None:
+    def at(second: int) -> Second:
+        users = 10 * (1 + second // STEP_S)
+        return Second(1, [5.0 * users] * 20, generator={"users": users})
+
+    run = load(written(tmp_path / "run", 4 * STEP_S, at, marks=MARKS[:4]))
+    plan = plan_of_run(run, Asked(slo("response p(99) < 120ms")))
+    assert plan.asked.load == "users"
+    assert [row.load for row in plan.rows] == [10, 20, 30, 40]
+    assert plan.capacity is not None
+    assert plan.capacity.estimate.value == pytest.approx(24, rel=0.05)
+    assert plan_of_run(run, Asked(load="sockets")).rows[0].load == 1
+
+
+def test_steps_at_which_all_failed_missed_the_objective(tmp_path: Path) -> None:
+    def at(second: int) -> Second:
+        step = second // STEP_S
+        return Second(EACH * (step + 1), [9.0] * 20 if step < 3 else [], timed_out=0 if step < 3 else 5)
+
+    run = load(written(tmp_path / "run", 5 * STEP_S, at, marks=MARKS[:5]))
+    plan = plan_of_run(run, Asked(slo("request.success >= 99%")))
+    assert [row.kept for row in plan.rows] == [True, True, True, False, False]
+    assert plan.capacity is not None
+    assert plan.capacity.estimate.low == 45
+    assert len(plan.scaled) == 3
+
+
+def test_loads_that_hardly_differ_are_one() -> None:
+    with pytest.raises(NoCapacity, match="there are 2"):
+        capacity_at([10, 10.1, 40, 40.5], [1, 1.1, 3, 3.1], SURE[:4], 2)
 
 
 def test_a_run_without_marks_has_the_plateaus_of_its_sockets(stepped: Callable[..., Path]) -> None:

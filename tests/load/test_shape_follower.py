@@ -511,9 +511,9 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Followed, Any]]:
 FORM: Final = {"user_count": "1", "spawn_rate": "1", "host": "ws://127.0.0.1", "user_classes": "Idle"}
 
 
-def test_the_class_picker_does_not_lose_the_shape(web: tuple[Followed, Any]) -> None:
+@pytest.mark.parametrize("text", ["ramp:from=4,to=9,over=1h", "search:from=4,to=9,slo=response p(99) < 1s"])
+def test_the_class_picker_does_not_lose_the_shape(web: tuple[Followed, Any], text: str) -> None:
     run, client = web
-    text = "ramp:from=4,to=9,over=1h"
     answer = client.post("/swarm", data={**FORM, "shape": text, "shape_class": "Default"}).get_json()
     assert answer["success"] is True
     assert "ShapeFollower" in answer["message"]

@@ -19,4 +19,7 @@
 - ``verdict``       pass, fail or inconclusive, and the exit code
 - ``verdict_text``  the verdict as a table, as Markdown, as JUnit XML
 - ``abort``         gates that stop the run
+- ``slo``           an objective that a load can be found for
+- ``steps``         which part of a standing load counts
+- ``step_watch``    what the load that stands right now says of an objective
 """

@@ -94,7 +94,11 @@ class StepWatch:
                 bucket.add_histogram(kind, name, durations)
         for gauge in delta.gauges:
             at_s = gauge.at - self._started_at
-            if gauge.source == GENERATOR and gauge.name == "open_sockets" and at_s >= self._begin_s:
+            if (
+                gauge.source == GENERATOR
+                and gauge.name == "open_sockets"
+                and self._begin_s <= at_s < math.inf
+            ):
                 self._sockets[int(at_s)][gauge.worker] = gauge.value
 
     def read(self, now_s: float) -> Reading:

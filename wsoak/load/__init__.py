@@ -12,8 +12,10 @@
 - ``open_model``      sessions that arrive at their own rate
 - ``shapes``          load shapes as pure curves
 - ``shape_option``    ``--shape``, parsed and checked
+- ``search``          the next number of users, to close in on a capacity
 - ``arrivals``        a curve of users from a CSV file
 - ``course``          a shape's way through a run, tick by tick
+- ``search_course``   the same for a search, fed with what is recorded
 - ``shape_follower``  a shape as Locust's own
 - ``generator``       what makes the load in one process
 - ``gauges``          the generator looks at itself, and at the server
