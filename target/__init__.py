@@ -12,7 +12,10 @@ Files, in reading order:
 - ``leaks``     memory and sockets that are never given back, for the faults of these names;
 - ``sockets``   the WebSocket protocol class: handshake, frames, closes, transport faults;
 - ``system``    what one system brings: HTTP routes and socket routes;
-- ``echo``, ``dialogue_store``, ``dialogue``  the systems;
+- ``messages``  what the JSON messages of all systems have in common;
+- ``passwords`` how a password is kept;
+- ``bus``       events between who makes them and who forwards them: in-process, or Redis;
+- ``echo``, ``dialogue``, ``call``, ``roadmap``, ``tasks``, ``voice``  the systems, stores beside them;
 - ``app``       the table of systems, ``/health``, ``/metrics``, ``/faults`` and ``/drop``;
 - ``server``    uvicorn: bind, announce, stop.
 

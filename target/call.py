@@ -77,6 +77,7 @@ from starlette.routing import Route
 
 from target.call_store import Call, CallStore, User
 from target.httpd import bearer_subject, is_text, json_object, run_id_of, text_field
+from target.messages import MessageError, encode, error_text, read_object
 from target.sockets import Channel, Handshake, Opening, Refusal, SocketRoute
 from target.system import Routes, Services, System
 from target.tokens import TokenError, Tokens
@@ -92,16 +93,7 @@ ABANDONED_AFTER_S = 60.0
 """Longer than the longest time that a well-made client waits between two attempts to connect."""
 REPLACED = 4000
 
-encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
-class SignalError(Exception):
-    """A message that breaks the contract, with the close code for it."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+encode_strictly = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 class Denied(Exception):
@@ -113,29 +105,22 @@ class Denied(Exception):
 
 
 def read_signal(text: str, sender: str) -> tuple[str, str]:
-    """A signal's type, and its text as it is relayed from this sender; raises SignalError."""
+    """A signal's type, and its text as it is relayed from this sender; raises MessageError."""
     if len(text) > MAX_SIGNAL_BYTES:
-        raise SignalError(1009, "Message too large")
+        raise MessageError(1009, "Message too large")
+    signal = read_object(text)
     try:
-        signal = json.loads(text)
-        if not isinstance(signal, dict):
-            raise SignalError(1007, "Message is not a JSON object")
-        relayed = encode(signal | {"from": sender})
+        relayed = encode_strictly(signal | {"from": sender})
     except (ValueError, RecursionError):
-        raise SignalError(1007, "Message is not JSON") from None
+        raise MessageError(1007, "Message is not JSON") from None
     kind = signal.get("type")
     if not isinstance(kind, str) or kind not in SIGNALS:
-        raise SignalError(1008, "Unknown message type")
+        raise MessageError(1008, "Unknown message type")
     if not is_text(relayed):
-        raise SignalError(1007, "Message is not text")
+        raise MessageError(1007, "Message is not text")
     if len(relayed.encode()) > MAX_SIGNAL_BYTES:
-        raise SignalError(1009, "Message too large")
+        raise MessageError(1009, "Message too large")
     return kind, relayed
-
-
-def error_text(message: str) -> str:
-    """An error as it goes over the socket."""
-    return encode({"type": "error", "message": message})
 
 
 def shown_token(handshake: Handshake) -> str | None:
@@ -377,7 +362,7 @@ class Calls:
             self._watch(line)
 
     def signal(self, channel: "CallChannel", kind: str, text: str) -> None:
-        """A signal came: relay it, and end the call where it says so; raises SignalError."""
+        """A signal came: relay it, and end the call where it says so; raises MessageError."""
         line = channel.line
         call = line.call
         if line.over or self._lines.get(call.call_uuid) is not line:
@@ -391,7 +376,7 @@ class Calls:
             line.set_timer(asyncio.get_running_loop().call_later(self._hangup_grace_s, self._close, line))
         relayed = [line.relay(party, text) for party in to]
         if not all(relayed) and kind != "hangup":
-            raise SignalError(1013, "Too many messages wait for the other party")
+            raise MessageError(1013, "Too many messages wait for the other party")
 
     # The end of calls.
 
@@ -454,7 +439,7 @@ class CallChannel(Channel):
     def text(self, text: str) -> None:
         try:
             self._calls.signal(self, *read_signal(text, self.user))
-        except SignalError as exc:
+        except MessageError as exc:
             self._fail(exc.code, exc.message)
 
     def binary(self, payload: bytes) -> None:

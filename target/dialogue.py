@@ -41,12 +41,11 @@ An error is ``{"type": "error", "message"}``, then a close:
 """
 
 import asyncio
-import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, TypeGuard
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -55,6 +54,7 @@ from starlette.routing import Route
 
 from target.dialogue_store import DialogueStore, Exchange, Session
 from target.httpd import bearer_subject, is_text, json_object, run_id_of, text_field, utc_now
+from target.messages import MessageError, encode, error_text, is_message_id, read_object
 from target.sockets import Channel, Handshake, SocketRoute
 from target.system import Routes, Services, System
 from target.tokens import TokenError, Tokens
@@ -62,7 +62,6 @@ from target.tokens import TokenError, Tokens
 NAME = "dialogue"
 REFRESH_TOKEN_TTL_S = 30 * 24 * 3600
 MAX_CONTENT_BYTES = 64 * 1024
-MAX_ID_CHARACTERS = 128
 ECHOED_CHARACTERS = 120
 CHUNK_CHARACTERS = 24
 
@@ -81,8 +80,6 @@ BOOKS = {
     "the-trial": "Der Process",
 }
 
-encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
 
 def answer_to(title: str, content: str) -> str:
     """What the AI says: the same to the same words, and some of them in it."""
@@ -96,23 +93,9 @@ def chunks_of(text: str) -> Iterator[str]:
         yield text[at : at + CHUNK_CHARACTERS]
 
 
-class MessageError(Exception):
-    """A message that breaks the contract, with the close code for it."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
 def read_message(text: str) -> tuple[str | int, str, bool]:
     """Id, content and whether to stream, from a text message; raises MessageError."""
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        raise MessageError(1007, "Message is not JSON") from None
-    if not isinstance(message, dict):
-        raise MessageError(1007, "Message is not a JSON object")
+    message = read_object(text)
     if message.get("type") != "message":
         raise MessageError(1008, "Unknown message type")
     message_id, content, stream = message.get("id"), message.get("content"), message.get("stream", False)
@@ -125,18 +108,6 @@ def read_message(text: str) -> tuple[str | int, str, bool]:
     if len(content.encode()) > MAX_CONTENT_BYTES:
         raise MessageError(1009, "Message too large")
     return message_id, content, stream
-
-
-def is_message_id(value: object) -> TypeGuard[str | int]:
-    """Whether a value can be the id of a message: a string that is not too long, or an integer of 64 bits."""
-    if isinstance(value, str):
-        return 0 < len(value) <= MAX_ID_CHARACTERS and is_text(value)
-    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
-
-
-def error_text(message: str) -> str:
-    """An error as it goes over the socket."""
-    return encode({"type": "error", "message": message})
 
 
 class Dialogue:

@@ -1,19 +1,16 @@
 """Dialogue store: accounts, sessions and messages of the dialogue system in SQLite."""
 
-import hashlib
-import hmac
-import secrets
 import sqlite3
 import uuid
 from collections.abc import Callable
 from typing import NamedTuple
 
 from target.httpd import utc_now
+from target.passwords import hashed, is_right
 from target.store import GroupCommit, Store
 
 FIRST_PHONE = 13900000002
 PASSWORD = "Test@123456"
-HASH_ROUNDS = 100
 DELETED_AT_ONCE = 2000
 
 SCHEMA = """
@@ -77,14 +74,6 @@ class Exchange(NamedTuple):
     timestamp: str
 
 
-def password_hash(password: str, salt: bytes) -> bytes:
-    """PBKDF2-HMAC-SHA256 with far fewer rounds than a product would take.
-
-    Some 40 µs: salted and hashed as it should be, and yet a load test measures the sockets, not the log-in.
-    """
-    return hashlib.pbkdf2_hmac("sha256", password.encode(), salt, HASH_ROUNDS)
-
-
 class DialogueStore:
     """Accounts, sessions and messages; all methods run on the loop's thread and are short."""
 
@@ -101,11 +90,10 @@ class DialogueStore:
         """Accounts 13900000002 + k for k below ``accounts``, with one password; those that exist stay."""
         known = {phone for (phone,) in self._store.writer.execute("SELECT phone FROM dialogue_accounts")}
         phones = (str(FIRST_PHONE + k) for k in range(accounts))
-        salted = ((phone, secrets.token_bytes(16)) for phone in phones if phone not in known)
         with self._store.transaction() as writer:
             writer.executemany(
                 "INSERT INTO dialogue_accounts VALUES (?, ?, ?)",
-                ((phone, salt, password_hash(PASSWORD, salt)) for phone, salt in salted),
+                ((phone, *hashed(PASSWORD)) for phone in phones if phone not in known),
             )
 
     def password_is_right(self, phone: str, password: str) -> bool:
@@ -115,7 +103,7 @@ class DialogueStore:
         ).fetchone()
         # An unknown account costs as much time as a wrong password.
         salt, stored = row or (b"", b"")
-        return hmac.compare_digest(password_hash(password, salt), stored)
+        return is_right(password, salt, stored)
 
     def start_session(self, phone: str, book_id: str, run_id: str | None) -> str:
         """A new session's id."""

@@ -71,6 +71,7 @@ from starlette.routing import Route
 
 from target.bus import BusError, made_bus
 from target.httpd import json_object, run_id_of, text_field, utc_now
+from target.messages import MessageError, encode, error_text, read_object
 from target.roadmap_store import RoadmapStore, Task
 from target.sockets import Channel, Handshake, Opening, Refusal, SocketRoute
 from target.system import Routes, Services, System
@@ -98,26 +99,10 @@ PLACE = "/api/v1/ws/{task_id}"
 ELSEWHERE = "/realtime/roadmap-events/{task_id}"
 """Where the socket route is while ``wrong-prefix`` is on: under no prefix of the right path."""
 
-encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-class MessageError(Exception):
-    """A message that breaks the contract, with the close code for it."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
 
 def read_review(text: str) -> bool:
     """Whether a review approves, from a text message; raises MessageError."""
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        raise MessageError(1007, "Message is not JSON") from None
-    if not isinstance(message, dict):
-        raise MessageError(1007, "Message is not a JSON object")
+    message = read_object(text)
     if message.get("type") != "review":
         raise MessageError(1008, "Unknown message type")
     approved = message.get("approved")
@@ -361,7 +346,7 @@ class RoadmapChannel(Channel):
         self.fail(1003, "Binary messages are not understood")
 
     def last_word(self, message: str) -> str | None:
-        return encode({"type": "error", "message": message})
+        return error_text(message)
 
     def closed(self) -> None:
         if self._task is None:

@@ -8,18 +8,16 @@ them. Everything runs on the loop's thread; a task in hand costs one timer.
 """
 
 import asyncio
-import json
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from target.httpd import utc_now
+from target.messages import encode
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 MAX_TASKS_OF_USER = 1000
-
-encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)

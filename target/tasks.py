@@ -43,12 +43,11 @@ The fault ``token-expiry`` closes sockets as a framework does that is told no mo
 
 import asyncio
 import hmac
-import json
 import re
 import time
 from collections.abc import Awaitable
 from functools import partial
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import jwt
 from starlette.exceptions import HTTPException
@@ -57,17 +56,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from target.faults import Active, Faults
-from target.httpd import is_text, json_object, run_id_of, text_field
+from target.httpd import json_object, run_id_of, text_field
+from target.messages import MessageError, encode, error_text, is_message_id, read_object
 from target.sockets import Channel, Handshake, Opening, Refusal, SocketRoute
 from target.system import Routes, Services, System
-from target.task_board import KINDS, Task, TaskBoard, TooManyTasks, encode
+from target.task_board import KINDS, Task, TaskBoard, TooManyTasks
 from target.tokens import ALGORITHM, TokenError
 
 NAME = "tasks"
 ACCOUNT = re.compile(r"user-(0|[1-9][0-9]{0,8})")
 PASSWORD = "Test@123456"
 SOCKET_KINDS = ("access", "ws")
-MAX_ID_CHARACTERS = 128
 SWEEP_S = 0.1
 
 RIGHT = "right"
@@ -129,41 +128,15 @@ class Authority:
         return fault.strikes()
 
 
-class MessageError(Exception):
-    """A message that breaks the contract, with the close code for it."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
 def ping_id(text: str) -> str | int:
     """The id of a ping; raises MessageError for any other message."""
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        raise MessageError(1007, "Message is not JSON") from None
-    if not isinstance(message, dict):
-        raise MessageError(1007, "Message is not a JSON object")
+    message = read_object(text)
     if message.get("type") != "ping":
         raise MessageError(1008, "Unknown message type")
     if not is_message_id(message.get("id")):
         raise MessageError(1008, 'Field "id" must be a short string or an integer')
     found: str | int = message["id"]
     return found
-
-
-def is_message_id(value: object) -> TypeGuard[str | int]:
-    """Whether a value can be the id of a message: a string that is not too long, or an integer of 64 bits."""
-    if isinstance(value, str):
-        return 0 < len(value) <= MAX_ID_CHARACTERS and is_text(value)
-    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
-
-
-def error_text(message: str) -> str:
-    """An error as it goes over the socket."""
-    return encode({"type": "error", "message": message})
 
 
 class Tasks:

@@ -47,7 +47,6 @@ message it closes with 1011. Other errors are ``{"type": "error", "message"}``, 
 
 import asyncio
 import hmac
-import json
 import re
 import uuid
 from typing import Any
@@ -58,8 +57,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from websockets.datastructures import Headers
 
-from target.dialogue import MessageError, encode, error_text
 from target.httpd import MAX_RUN_ID_CHARACTERS, bearer_subject, json_object, text_field, utc_now
+from target.messages import MessageError, encode, error_text, read_object
 from target.sockets import Channel, Handshake, Opening, Refusal, SocketRoute
 from target.system import Routes, Services, System
 from target.tokens import TokenError, Tokens
@@ -108,17 +107,6 @@ def agreed_heartbeat_s(asked: object) -> float:
         raise MessageError(1008, 'Field "heartbeat_s" must be a number above 0')
     least, most = HEARTBEAT_S
     return float(min(max(asked, least), most))
-
-
-def read_object(text: str) -> dict[str, Any]:
-    """A text message as a JSON object; raises MessageError."""
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        raise MessageError(1007, "Message is not JSON") from None
-    if not isinstance(message, dict):
-        raise MessageError(1007, "Message is not a JSON object")
-    return message
 
 
 def only(headers: Headers, name: str) -> str | None:

@@ -20,7 +20,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from target.bus import LocalBus
 from target.faults import Faults
-from target.roadmap import FINAL, RoadmapChannel, encode, event_text
+from target.messages import encode
+from target.roadmap import FINAL, RoadmapChannel, event_text
 from target.roadmap_store import Task
 from target.sockets import Handshake
 from tests.target.client import Target, closing, command, eventually, running

@@ -18,8 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
-from target.dialogue import MessageError, encode
 from target.faults import Faults, parse_fault
+from target.messages import MessageError, encode
 from target.metrics import Metrics
 from target.options import Options
 from target.sockets import SocketProtocol

@@ -9,6 +9,9 @@
 - ``tokens``          JSON Web Tokens, minted and renewed
 - ``forgeries``       tokens that a server must refuse
 - ``backoff``         how long to wait before a reconnect
+- ``sequence``        numbered pushes: what is missing, repeated or too late
+- ``one_way``         messages from one end to another, both ours, by one clock
+- ``clock``           how far a server's clock is off
 - ``open_model``      sessions that arrive at their own rate
 - ``shapes``          load shapes as pure curves
 - ``shape_option``    ``--shape``, parsed and checked
