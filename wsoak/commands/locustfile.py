@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -65,7 +66,17 @@ def load(command: str, about: str | None, arguments: Sequence[str], declare: Cal
     if unknown:
         known = ", ".join(sorted(classes)) or "none"
         raise Refused(f"{file} has no user class {unknown[0]!r}: it has {known}.")
+    _interrupt_in_order()
     return Loaded(parsed, [classes[name] for name in names])
+
+
+def _interrupt_in_order() -> None:
+    """Have a signal interrupt whoever waits for the users, where it would interrupt one of them."""
+    from wsoak.load.stopping import interrupt_between_turns
+
+    # as ``__main__`` has it: in a process that is another's, signals are its own
+    if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
+        interrupt_between_turns(lambda: None)
 
 
 def _parser(command: str, about: str | None) -> Any:
