@@ -17,10 +17,6 @@ class Estimate:
     low: float
     high: float
 
-    def excludes(self, value: float) -> bool:
-        """Whether the interval does not contain this value."""
-        return not self.low <= value <= self.high
-
     def scaled(self, factor: float) -> Estimate:
         """The estimate of so many times the figure; ``factor`` may be negative, which turns it around."""
         ends = sorted((self.low * factor, self.high * factor))

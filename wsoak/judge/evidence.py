@@ -444,11 +444,6 @@ def _observed(case: Case) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------------ helpers
 
 
-def handshake_histogram(books: Books, name: str | None = None) -> Histogram:
-    """The durations of successful handshakes."""
-    return books.histogram("handshake", name)
-
-
 def percentile_pair(histogram: Histogram) -> str:
     """``p50 2.1 ms, p99 8 ms``."""
     return f"p50 {percentile(histogram, 50)}, p99 {percentile(histogram, 99)}"

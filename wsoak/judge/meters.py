@@ -363,7 +363,18 @@ def _mean(sums: PerSecond, window: Window, level: float) -> Measured:
 # ------------------------------------------------------------------------------------------------- counts
 
 
-class RowCount(_Summed):
+class _Counted(_Summed):
+    """An exact count, of so many that there were to count."""
+
+    def measure(self, window: Window, material: Material, level: float = LEVEL) -> Measured:
+        del material, level
+        _, counted_, exposed = self.sums.over(window)
+        if exposed.sum() <= 0:
+            return nothing()
+        return certain(float(counted_.sum()), round(float(exposed.sum())))
+
+
+class RowCount(_Counted):
     """A sum of a counter; ``exposure`` are the counters that say that there was something to count."""
 
     def __init__(self, admits: Admits, counters: Sequence[str], exposure: Sequence[str]) -> None:
@@ -375,15 +386,8 @@ class RowCount(_Summed):
             counted_ = sum(value(row, counter) for counter in self._counters)
             self.sums.add(second, counted_, sum(value(row, counter) for counter in self._exposure))
 
-    def measure(self, window: Window, material: Material, level: float = LEVEL) -> Measured:
-        del material, level
-        _, counted_, exposed = self.sums.over(window)
-        if exposed.sum() <= 0:
-            return nothing()
-        return certain(float(counted_.sum()), round(float(exposed.sum())))
 
-
-class ConnectionCount(_Summed):
+class ConnectionCount(_Counted):
     """How many attempts ended in a certain way, of those that could have; at the time of their ends."""
 
     def __init__(
@@ -398,13 +402,6 @@ class ConnectionCount(_Summed):
     def take_connection(self, record: ConnectionRecord) -> None:
         if self._admits(record.name) and self._exposed(record) and math.isfinite(record.ended_at):
             self.sums.add(int(record.ended_at), float(self._wanted(record)), 1.0)
-
-    def measure(self, window: Window, material: Material, level: float = LEVEL) -> Measured:
-        del material, level
-        _, counted_, exposed = self.sums.over(window)
-        if exposed.sum() <= 0:
-            return nothing()
-        return certain(float(counted_.sum()), round(float(exposed.sum())))
 
 
 class ObservedCount(ObservedShare):
