@@ -222,6 +222,21 @@ def test_a_valid_run_leaves_the_exit_code_to_locust(tmp_path: Path) -> None:
         assert made.quit() is None
 
 
+def test_a_run_that_is_stopped_between_two_readings_has_had_its_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsoak.load.gauges.READ_INTERVAL_S", 3600.0)
+    with (
+        listening(echo) as listener,
+        session(script(connected), host=url_of(listener), run_dir=tmp_path / "r") as made,
+    ):
+        made.start(3)
+        until(lambda: len(made.generator.client.open_connections) == 3)
+        users = made.stop().books().gauges["local", "generator", "users"]
+        assert (users.greatest, users.last) == (3.0, 3.0)
+        assert made.quit() is None
+
+
 def test_an_invalid_run_has_an_exit_code_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

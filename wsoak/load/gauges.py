@@ -154,6 +154,10 @@ class Gauges:
         """Read no more."""
         self._greenlets.kill()
 
+    def look(self) -> None:
+        """Read what the generator says of itself once more, now: a second is long for what just became true."""
+        self._keep(GENERATOR, self._own())
+
     def _read_own(self) -> None:
         while True:
             gevent.sleep(READ_INTERVAL_S)

@@ -131,6 +131,10 @@ class Generator:
         self._users_made += 1
         return self._users_made - 1
 
+    def look(self) -> None:
+        """Read the gauges of users and sockets between two readings."""
+        self._gauges.look()
+
     def take(self) -> Delta:
         """What was recorded since the last time."""
         return self.recorder.take()

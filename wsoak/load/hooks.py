@@ -195,10 +195,15 @@ class Hooks:
     def on_spawning_complete(self, **_: Any) -> None:
         """All users that were asked for are there."""
         self._spawner = None
+        if self._producer is not None:
+            # users may end before the next reading, and a run may be stopped
+            self._producer.generator.look()
 
     def on_test_stopping(self, environment: Environment, **_: Any) -> None:
         """The run is asked to end: nobody may ask for more users now."""
         self._stopping = True
+        if self._producer is not None:
+            self._producer.generator.look()
         if self._keeper is None or not isinstance(environment.runner, MasterRunner):
             return
         self._keeper.stopping()
