@@ -10,7 +10,7 @@ DEMO_RUN ?= results/demo-$(STAMP)
 DEMO_TIME ?= 60s
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-processes test-e2e test-distributed test-rooms ui bench matrix check clean
+.PHONY: help demo test ui bench matrix check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,20 +30,8 @@ demo: $(VENV)/installed ## Load every system of the embedded target for a minute
 		--run-dir $(DEMO_RUN) --gates gates.toml; \
 	code=$$?; $(BIN)/python -m analysis report $(DEMO_RUN) && exit $$code
 
-# Most of the time these wait, for sockets and for time to pass: sessions side by side take half as long.
-# pytest-xdist would do it otherwise, but its workers wait in threads that gevent has made its own.
 test: $(VENV)/installed-tests ## Run the whole test suite
-	$(MAKE) --no-print-directory --jobs 3 --keep-going test-rooms test-processes
-
-# what these say comes whole, when they are done, while the other session shows that something goes on
-test-processes: $(VENV)/installed-tests
-	$(MAKE) --no-print-directory --output-sync=target test-e2e test-distributed
-
-test-e2e test-distributed: test-%: $(VENV)/installed-tests
-	$(BIN)/python -m pytest tests/$*
-
-test-rooms: $(VENV)/installed-tests
-	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/distributed
+	$(BIN)/python -m tests
 
 ui: $(VENV)/installed ## Locust's web UI on the embedded target, at http://127.0.0.1:8089
 	$(BIN)/locust $(DEMO_USERS) --web-host 127.0.0.1
