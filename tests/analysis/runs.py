@@ -302,8 +302,7 @@ class Stage:
             self.open[worker] -= 1
             age_s = round(self.now_s - opened_s, 6)
             recorder.connection_ended(
-                replace(
-                    base,
+                base._replace(
                     age_s=age_s,
                     code=observed_code(way.frame, way.received_code),
                     sent_code=way.sent_code,

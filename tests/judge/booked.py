@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 from wsoak.ledger.books import Books
@@ -53,7 +52,7 @@ _ATTEMPT: Final = ConnectionRecord(
 
 def healthy(at_s: float = 0.0, **fields: Any) -> ConnectionRecord:
     """A socket that the run's end closed."""
-    return replace(_ATTEMPT, started_at=START_S + at_s, **{"reason": RUN_ENDED, **fields})
+    return _ATTEMPT._replace(started_at=START_S + at_s, **{"reason": RUN_ENDED, **fields})
 
 
 def failed(outcome: str, phase: str = "upgrade", at_s: float = 0.0, **fields: Any) -> ConnectionRecord:
@@ -65,21 +64,21 @@ def failed(outcome: str, phase: str = "upgrade", at_s: float = 0.0, **fields: An
         "state": "",
     }
     wanted = {"outcome": outcome, "phase": phase, "started_at": START_S + at_s, **fields}
-    return replace(_ATTEMPT, **{**nothing, **wanted})
+    return _ATTEMPT._replace(**{**nothing, **wanted})
 
 
 def closed(code: int | None, at_s: float = 0.0, **fields: Any) -> ConnectionRecord:
     """A socket that the server closed with this code (``None``: a close frame without one)."""
     wanted = {"code": observed_code(True, code), "received_code": code, "sent_code": code}
     more = {"initiator": "server", "started_at": START_S + at_s, **fields}
-    return replace(_ATTEMPT, **{**wanted, **more})
+    return _ATTEMPT._replace(**{**wanted, **more})
 
 
 def broken(detail: str, at_s: float = 0.0, **fields: Any) -> ConnectionRecord:
     """A socket that ended without a close frame."""
     wanted = {"code": 1006, "received_code": None, "sent_code": None, "initiator": "network"}
     more = {"clean": False, "detail": detail, "started_at": START_S + at_s, **fields}
-    return replace(_ATTEMPT, **{**wanted, **more})
+    return _ATTEMPT._replace(**{**wanted, **more})
 
 
 def row(**counters: float) -> CounterRow:

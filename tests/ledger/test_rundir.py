@@ -8,9 +8,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from types import NoneType
+from typing import IO, Any, get_args, get_type_hints
 
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -132,7 +132,7 @@ def test_what_a_server_sent_is_a_json_string_on_disk(tmp_path: Path) -> None:
 
 
 def test_a_record_of_nothings_comes_back_as_one(tmp_path: Path) -> None:
-    optional = [name for name, kind in ConnectionRecord.__annotations__.items() if "None" in kind]
+    optional = [name for name, kind in get_type_hints(ConnectionRecord).items() if NoneType in get_args(kind)]
     nothings: dict[str, Any] = dict.fromkeys(optional)
     record = connection(**nothings)
     assert len(optional) > 10
@@ -326,7 +326,7 @@ def test_connections_of_an_older_wsoak_do_not_say_what_it_did_not_measure(tmp_pa
     lines = path.read_text().splitlines()
     assert lines[0].endswith(",opening,quiet_s")
     path.write_text("".join(line.rsplit(",", 2)[0] + "\n" for line in lines))
-    assert list(reader.connections()) == [replace(record, opening=None, quiet_s=None) for record in before]
+    assert list(reader.connections()) == [record._replace(opening=None, quiet_s=None) for record in before]
     assert reader.damaged == {}
 
 

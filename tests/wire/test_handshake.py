@@ -16,6 +16,7 @@ from wsoak.wire.handshake import (
     OPEN,
     HandshakeResult,
     HeadParser,
+    LastUpgrade,
     accept_for,
     build_request,
     new_key,
@@ -24,6 +25,8 @@ from wsoak.wire.handshake import (
 # RFC 6455, Section 1.3.
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+OTHER_KEY = "x3JJHMbDL1EzLkh9GBhXDw=="
+OTHER_ACCEPT = "HSmrc0sMlYUkAGmm5OPpG2HaGWk="
 GOOD = [
     "HTTP/1.1 101 Switching Protocols",
     "Upgrade: websocket",
@@ -66,13 +69,19 @@ def answered(
 ) -> HandshakeResult | None:
     """What the parser makes of `data`: the same whole, byte by byte, and cut in two at many places."""
 
-    def read(pieces: Iterable[bytes]) -> HandshakeResult | None:
-        result, unread = fed(HeadParser(KEY, subprotocols, head_limit, body_limit), pieces)
+    # what it has read before, with another key, makes no difference
+    last = LastUpgrade()
+    before = data.replace(ACCEPT.encode(), OTHER_ACCEPT.encode())
+    fed(HeadParser(OTHER_KEY, subprotocols, head_limit, body_limit, last), [before])
+
+    def read(pieces: Iterable[bytes], last: LastUpgrade | None = None) -> HandshakeResult | None:
+        result, unread = fed(HeadParser(KEY, subprotocols, head_limit, body_limit, last), pieces)
         if result is not None and result.outcome == OPEN:
             return result._replace(tail=result.tail + unread)
         return result
 
     whole = read([data])
+    assert read([data], last) == whole
     assert read(data[at : at + 1] for at in range(len(data))) == whole
     for place in range(1, len(data), 1 + len(data) // 400):
         assert read([data[:place], data[place:]]) == whole
@@ -217,6 +226,24 @@ def test_the_answer_of_the_rfc_opens_and_the_tail_is_kept() -> None:
         tail=b"\x81\x02hi",
         error="",
     )
+
+
+def test_an_upgrade_that_was_read_before_is_known_by_its_bytes() -> None:
+    last = LastUpgrade()
+    for asked in (("chat",), ()):
+        lines = GOOD[1:] + [f"Sec-WebSocket-Protocol: {name}" for name in asked]
+        before = head(GOOD[0], *lines).replace(ACCEPT.encode(), OTHER_ACCEPT.encode())
+        assert last.again(before, OTHER_ACCEPT, asked, len(before)) is None
+        fed(HeadParser(OTHER_KEY, asked, last=last), [before])
+        data = head(GOOD[0], *lines) + b"tail"
+        known = last.again(data, ACCEPT, asked, len(before))
+        assert known == fed(HeadParser(KEY, asked), [data])[0]
+        assert known is not None and (known.outcome, known.tail) == (OPEN, b"tail")
+        # what is not the same is looked at anew
+        assert last.again(data, OTHER_ACCEPT, asked, len(before)) is None
+        assert last.again(data, ACCEPT, ("other",), len(before)) is None
+        assert last.again(data, ACCEPT, asked, len(before) - 1) is None
+        assert last.again(data[: len(before) - 1], ACCEPT, asked, len(before)) is None
 
 
 def test_a_result_cannot_be_changed() -> None:

@@ -98,6 +98,15 @@ class Crowd:
     least: int = 2**63
     most: int = 0
 
+    def add_one(self, upgrade_ms: float, opening: int) -> None:
+        """Count one socket."""
+        self.count += 1
+        self.upgrade_sum_us += round(upgrade_ms * 1000)
+        if opening < self.least:
+            self.least = opening
+        if opening > self.most:
+            self.most = opening
+
     def add(self, other: Crowd) -> None:
         """Count the other's sockets too."""
         self.count += other.count
@@ -145,40 +154,59 @@ class EndGroup:
 
     def add_record(self, record: ConnectionRecord) -> None:
         """Count one connection."""
+        # comparisons, not min and max: it runs for each of thousands of connections a second
         ended_at = record.ended_at
         self.count += 1
-        self.first_s = min(self.first_s, ended_at)
-        self.last_s = max(self.last_s, ended_at)
-        age_s = record.age_s
-        if age_s is not None:
-            # whole milliseconds: float sums depend on their order
-            self.age_sum_ms += round(age_s * 1000)
-            self.age_min_s = min(self.age_min_s, age_s)
-            self.age_max_s = max(self.age_max_s, age_s)
+        if ended_at < self.first_s:
+            self.first_s = ended_at
+        if ended_at > self.last_s:
+            self.last_s = ended_at
+        if record.age_s is not None:
+            self._add_age(record.age_s)
         idle_s = record.idle_s
         if idle_s is not None:
-            self.idle_min_s = min(self.idle_min_s, idle_s)
-            self.idle_max_s = max(self.idle_max_s, idle_s)
-            self.heard_first_s = min(self.heard_first_s, ended_at - idle_s)
-            self.heard_last_s = max(self.heard_last_s, ended_at - idle_s)
             quiet_s = idle_s if record.quiet_s is None else record.quiet_s
-            self.active += quiet_s < ACTIVE_WITHIN_S
-        if record.tcp_ms is not None:
+            self._add_silence(idle_s, quiet_s, ended_at - idle_s)
+        tcp_ms = record.tcp_ms
+        if tcp_ms is not None:
             self.tcp_count += 1
-            self.tcp_sum_us += round(record.tcp_ms * 1000)
-            self.tcp_max_ms = max(self.tcp_max_ms, record.tcp_ms)
+            self.tcp_sum_us += round(tcp_ms * 1000)
+            if tcp_ms > self.tcp_max_ms:
+                self.tcp_max_ms = tcp_ms
         opening = record.opening
         if opening is not None:
             if record.outcome == OPEN and record.upgrade_ms is not None:
-                upgrade_us = round(record.upgrade_ms * 1000)
-                self._add_crowd((record.worker, opening.bit_length()), Crowd(1, upgrade_us, opening, opening))
+                self._crowd(record.worker, opening.bit_length()).add_one(record.upgrade_ms, opening)
             elif record.outcome == TIMEOUT_UPGRADE and math.isfinite(record.started_at):
                 self._add_onset(record.worker, (int(record.started_at), opening))
-        self.errors.add_text(record.error)
-        self.bodies.add_text(record.body)
-        self.reasons.add_text(record.reason)
-        self.server_errors.add_text(record.server_error)
+        if record.error:
+            self.errors.add_text(record.error)
+        if record.body:
+            self.bodies.add_text(record.body)
+        if record.reason:
+            self.reasons.add_text(record.reason)
+        if record.server_error:
+            self.server_errors.add_text(record.server_error)
         self.paths.add_text(record.path)
+
+    def _add_age(self, age_s: float) -> None:
+        # whole milliseconds: float sums depend on their order
+        self.age_sum_ms += round(age_s * 1000)
+        if age_s < self.age_min_s:
+            self.age_min_s = age_s
+        if age_s > self.age_max_s:
+            self.age_max_s = age_s
+
+    def _add_silence(self, idle_s: float, quiet_s: float, heard_s: float) -> None:
+        if idle_s < self.idle_min_s:
+            self.idle_min_s = idle_s
+        if idle_s > self.idle_max_s:
+            self.idle_max_s = idle_s
+        if heard_s < self.heard_first_s:
+            self.heard_first_s = heard_s
+        if heard_s > self.heard_last_s:
+            self.heard_last_s = heard_s
+        self.active += quiet_s < ACTIVE_WITHIN_S
 
     def add(self, other: EndGroup) -> None:
         """Count the other group's connections too."""
@@ -196,18 +224,18 @@ class EndGroup:
         self.tcp_count += other.tcp_count
         self.tcp_sum_us += other.tcp_sum_us
         self.tcp_max_ms = max(self.tcp_max_ms, other.tcp_max_ms)
-        for key, crowd in other.crowds.items():
-            self._add_crowd(key, crowd)
+        for (worker, digits), crowd in other.crowds.items():
+            self._crowd(worker, digits).add(crowd)
         for worker, onset in other.onsets.items():
             self._add_onset(worker, onset)
         for sort in ("errors", "bodies", "reasons", "server_errors", "paths"):
             getattr(self, sort).add(getattr(other, sort).texts)
 
-    def _add_crowd(self, key: tuple[str, int], crowd: Crowd) -> None:
-        known = self.crowds.get(key)
-        if known is None:
-            known = self.crowds[key] = Crowd()
-        known.add(crowd)
+    def _crowd(self, worker: str, digits: int) -> Crowd:
+        found = self.crowds.get((worker, digits))
+        if found is None:
+            found = self.crowds[worker, digits] = Crowd()
+        return found
 
     def _add_onset(self, worker: str, onset: tuple[int, int]) -> None:
         self.onsets[worker] = min(onset, self.onsets.get(worker, onset))

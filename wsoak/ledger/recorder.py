@@ -21,7 +21,7 @@ from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import OPEN, whose
 from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
 from wsoak.ledger.timeline import COUNTERS, ZERO, plus
-from wsoak.ledger.units import NS_PER_S
+from wsoak.ledger.units import NS_PER_S, ns_to_s
 
 _read_counters: Final = attrgetter(*COUNTERS)
 
@@ -136,7 +136,7 @@ class Recorder:
 
     def unix_s(self, at_ns: int) -> float:
         """Unix time in seconds, to the microsecond, of a time-stamp of ``clock_ns``."""
-        return round((at_ns + self._wall_minus_clock_ns) / NS_PER_S, 6)
+        return ns_to_s(at_ns + self._wall_minus_clock_ns)
 
     def unix_ns(self, at_ns: int) -> int:
         """Unix time in nanoseconds of a time-stamp of ``clock_ns``."""

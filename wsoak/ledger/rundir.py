@@ -267,23 +267,27 @@ def _server_cell(text: str) -> str:
     return json.dumps(text) if text else ""
 
 
+class _Cells(dict[Any, Any]):
+    """What a column's values are in the file, each different one converted once."""
+
+    def __init__(self, convert: Callable[[Any], Any]) -> None:
+        self._convert = convert
+
+    def __missing__(self, value: Any) -> Any:
+        cell = self[value] = self._convert(value)
+        return cell
+
+
 def _records_text(records: Sequence[_Record]) -> str:
     if not records:
         return ""
-    # csv itself writes the numbers
-    converters = [
-        (index, _server_cell if column in SERVER_TEXT_COLUMNS else _cell)
-        for index, column in enumerate(records[0].COLUMNS)
-        if COLUMN_TYPES.get(column) not in (int, float)
-    ]
-
-    def cells(record: _Record) -> list[Any]:
-        row = record.as_row()
-        for index, convert in converters:
-            row[index] = convert(row[index])
-        return row
-
-    return _csv_text(map(cells, records))
+    columns: list[Iterable[Any]] = list(zip(*(record.as_row() for record in records), strict=True))
+    for index, column in enumerate(records[0].COLUMNS):
+        # csv itself writes the numbers
+        if COLUMN_TYPES.get(column) not in (int, float):
+            cells = _Cells(_server_cell if column in SERVER_TEXT_COLUMNS else _cell)
+            columns[index] = map(cells.__getitem__, columns[index])
+    return _csv_text(zip(*columns, strict=True))
 
 
 _OUTSIDE: Final = "#[Outside: "

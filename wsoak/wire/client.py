@@ -214,7 +214,8 @@ class Client:
         finally:
             self.opening -= 1
             self._one_less_under_way(name)
-            self._look_drained()
+            if self._drained:
+                self._look_drained()
         self._count(connection)
         return connection
 
@@ -287,12 +288,14 @@ class Client:
     def forget(self, connection: Connection) -> None:
         """The connection has ended."""
         self.open_connections.discard(connection)
-        self._look_drained()
+        if self._drained:
+            self._look_drained()
 
     def let_go(self, link: Link) -> None:
         """The link has given its socket back."""
         self.lingering.discard(link)
-        self._look_drained()
+        if self._drained:
+            self._look_drained()
 
     # ------------------------------------------------------------------------------------------ the rest
 
@@ -348,7 +351,7 @@ class Client:
         return not (self.open_connections or self.lingering or self.opening)
 
     def _look_drained(self) -> None:
-        if self._drained and self._is_drained():
+        if self._is_drained():
             waiters, self._drained = self._drained, []
             for waiter in waiters:
                 # later: a connection that is about to end must come to its end first

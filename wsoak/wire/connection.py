@@ -593,7 +593,7 @@ class Connection:
         """The connection's row in the ledger, when it ends at ``now_ns``."""
         closing = self._closing
         opening = self.opening
-        phase_ns = opening.phases_ns.get
+        phase_ms = {phase: ns_to_ms(duration_ns) for phase, duration_ns in opening.phases_ns.items()}.get
         existed = closing.initiator is not None
         return ConnectionRecord(
             id=self.id,
@@ -606,11 +606,11 @@ class Connection:
             status=opening.status,
             error=opening.error,
             body=opening.body,
-            resolve_ms=ns_to_ms(phase_ns("resolve")),
-            tcp_ms=ns_to_ms(phase_ns("tcp")),
-            tls_ms=ns_to_ms(phase_ns("tls")),
-            upgrade_ms=ns_to_ms(phase_ns("upgrade")),
-            hello_ms=ns_to_ms(phase_ns("hello")),
+            resolve_ms=phase_ms("resolve"),
+            tcp_ms=phase_ms("tcp"),
+            tls_ms=phase_ms("tls"),
+            upgrade_ms=phase_ms("upgrade"),
+            hello_ms=phase_ms("hello"),
             usable_ms=ns_to_ms(self._usable_ns),
             usable=self._was_usable(),
             attempt=self._attempt,

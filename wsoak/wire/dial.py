@@ -25,8 +25,8 @@ from wsoak.ledger import outcomes
 from wsoak.ledger.units import NS_PER_MS
 from wsoak.wire.deadlines import Deadlines
 from wsoak.wire.endpoint import Endpoint
-from wsoak.wire.handshake import HandshakeResult, HeadParser, build_request, new_key
-from wsoak.wire.stream import READ, WRITE, Stream, TlsStream, open_socket
+from wsoak.wire.handshake import HandshakeResult, HeadParser, LastUpgrade, build_request, new_key
+from wsoak.wire.stream import WRITE, Stream, TlsStream, open_socket
 
 IP_BIND_ADDRESS_NO_PORT: Final = 24
 """Linux: choose the port at connect, by the whole four-tuple, so that ports are not used up by bind."""
@@ -182,6 +182,7 @@ class Dialer:
         self._sources = cycle(source_addresses) if source_addresses else None
         self._alarms: set[Alarm] = set()
         self._cancelled = False
+        self._last_upgrade = LastUpgrade()
         self.resolver = Resolver()
 
     def dial(self, endpoint: Endpoint, request: Request, timeout_ns: int) -> Opening:
@@ -200,7 +201,7 @@ class Dialer:
             request.subprotocols,
             request.origin,
         )
-        parser = HeadParser(key, request.subprotocols)
+        parser = HeadParser(key, request.subprotocols, last=self._last_upgrade)
         return self.connect(
             endpoint, timeout_ns, lambda opening, alarm: _upgrade(opening, head, parser, alarm)
         )
@@ -302,7 +303,7 @@ class Dialer:
             # hub would be most of the phase
             number = sock.connect_ex(target)
             if number in _UNDER_WAY:
-                wait(sock.fileno(), WRITE)
+                _wait_until_connected(sock)
                 number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number == errno.EISCONN:
             number = 0
@@ -324,7 +325,7 @@ class Dialer:
             stream = TlsStream(opening.stream.sock, self._tls, endpoint.host)
             opening.stream = stream
             while not stream.handshake():
-                wait(stream.fd, READ)
+                stream.wait_readable()
         except ssl.SSLCertVerificationError as error:
             opening.failed(outcomes.TLS_FAILED, f"{outcomes.TLS_FAILED}: {error.verify_message}")
         except ssl.SSLError as error:
@@ -404,7 +405,7 @@ def read_answer(stream: Stream, parser: HeadParser, alarm: Alarm) -> HandshakeRe
                 body_awaited = True
                 alarm.bring_forward(time.perf_counter_ns() + BODY_PATIENCE_NS)
             if not ready:
-                wait(stream.fd, READ)
+                stream.wait_readable()
             try:
                 data = stream.recv()
             except BlockingIOError:
@@ -428,10 +429,9 @@ def refused(opening: Opening, result: HandshakeResult) -> None:
     opening.failed(result.outcome, result.error or result.outcome)
 
 
-def wait(fd: int, events: int) -> None:
-    """Have the calling greenlet wait until ``fd`` is readable or writable."""
+def _wait_until_connected(sock: socket.SocketType) -> None:
     hub = get_hub()
-    watcher = hub.loop.io(fd, events)
+    watcher = hub.loop.io(sock.fileno(), WRITE)
     try:
         hub.wait(watcher)
     finally:

@@ -8,10 +8,10 @@ It is strict (RFC 6455, section 4.1) about what opens a connection, and lenient 
 server that says 503 in a sloppy way has said 503.
 """
 
-import base64
 import hashlib
 import os
 import re
+from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -23,6 +23,7 @@ __all__ = [
     "OPEN",
     "HandshakeResult",
     "HeadParser",
+    "LastUpgrade",
     "accept_for",
     "build_request",
     "new_key",
@@ -52,13 +53,13 @@ _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 
 def new_key() -> str:
     """A fresh Sec-WebSocket-Key: 16 random bytes in base64 (RFC 6455, section 4.1)."""
-    return base64.b64encode(os.urandom(16)).decode()
+    return b2a_base64(os.urandom(16), newline=False).decode()
 
 
 def accept_for(key: str) -> str:
     """The Sec-WebSocket-Accept that answers `key` (RFC 6455, section 4.2.2)."""
     digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
-    return base64.b64encode(digest).decode()
+    return b2a_base64(digest, newline=False).decode()
 
 
 # ------------------------------------------------------------------------------------------------ the request
@@ -199,14 +200,65 @@ _HTTP: Final = b"HTTP/"
 _TLS_ALERT: Final = 0x15
 
 
+class LastUpgrade:
+    """The last upgrade that was found to be by the rules: who answers in the same bytes needs no second look.
+
+    A server answers one opening like the other; what differs is the accept value, and once a second the date.
+    What is the same around the right accept value means the same.
+    """
+
+    __slots__ = ("_after", "_before", "_fields_after", "_fields_before", "_result", "_subprotocols")
+
+    def __init__(self) -> None:
+        self._result: HandshakeResult | None = None
+        self._before = self._after = b""
+        self._fields_before: tuple[tuple[str, str], ...] = ()
+        self._fields_after: tuple[tuple[str, str], ...] = ()
+        self._subprotocols: Sequence[str] = ()
+
+    def note(self, head: bytes, accept: str, subprotocols: Sequence[str], result: HandshakeResult) -> None:
+        """`head`, the first thing that was read, has opened a connection whose accept value is `accept`."""
+        self._before, _, self._after = head.partition(accept.encode())
+        names = [name for name, _ in result.headers]
+        if "sec-websocket-accept" not in names:
+            # beyond the fields that are kept
+            self._result = None
+            return
+        at = names.index("sec-websocket-accept")
+        self._fields_before, self._fields_after = result.headers[:at], result.headers[at + 1 :]
+        self._subprotocols = subprotocols
+        self._result = result
+
+    def again(
+        self, data: bytes, accept: str, subprotocols: Sequence[str], max_head_bytes: int
+    ) -> HandshakeResult | None:
+        """What the first bytes read say, where they are the same again; None where somebody must look."""
+        known = self._result
+        start = len(self._before)
+        end = start + len(accept)
+        if (
+            known is None
+            or data[start:end] != accept.encode()
+            or end + len(self._after) > max_head_bytes
+            or not data.startswith(self._before)
+            or not data.startswith(self._after, end)
+            or subprotocols != self._subprotocols
+        ):
+            return None
+        fields = (*self._fields_before, ("sec-websocket-accept", accept), *self._fields_after)
+        tail = data[end + len(self._after) :]
+        return HandshakeResult(OPEN, 101, known.reason_phrase, fields, known.subprotocol, b"", tail, "")
+
+
 class HeadParser:
     """Reader of the answer to one opening request: `feed` it what was read until it returns a result.
 
     It takes interim responses (RFC 9110, section 15.2) before the answer, up to ten.  A rejection is complete
     with its body, or with the first `max_body_bytes` of it; a caller who will not wait for the body that long
     (`head_complete` says that only the body is missing) calls `finish`, and at the end of the stream `eof`.
-    The result does not depend on how the bytes were cut into reads.  No input raises; feeding after the
-    result does (RuntimeError), because what follows belongs to another reader.
+    The result does not depend on how the bytes were cut into reads, nor on `last`, which parsers share to
+    read what they have read before in less time.  No input raises; feeding after the result does
+    (RuntimeError), because what follows belongs to another reader.
     """
 
     __slots__ = (
@@ -214,6 +266,7 @@ class HeadParser:
         "_body",
         "_buffer",
         "_interim",
+        "_last",
         "_max_body_bytes",
         "_max_head_bytes",
         "_rejection",
@@ -227,8 +280,10 @@ class HeadParser:
         subprotocols: Sequence[str] = (),
         max_head_bytes: int = DEFAULT_MAX_HEAD_BYTES,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        last: LastUpgrade | None = None,
     ) -> None:
         self._accept = accept_for(key)
+        self._last = last
         self._subprotocols = subprotocols
         self._max_head_bytes = max_head_bytes  # what is left of it, after interim responses
         self._max_body_bytes = max_body_bytes
@@ -249,6 +304,10 @@ class HeadParser:
             raise RuntimeError("the handshake has its result: what follows belongs to the frame codec")
         if self._body is not None:
             return self._feed_body(data)
+        if self._last is not None and not self._buffer and not self._interim:
+            self._result = self._last.again(data, self._accept, self._subprotocols, self._max_head_bytes)
+            if self._result is not None:
+                return self._result
         return self._feed_head(data)
 
     def finish(self) -> HandshakeResult | None:
@@ -303,9 +362,11 @@ class HeadParser:
         elif not strict:
             self._bad_upgrade(status, reason, headers, "the response head is not well-formed HTTP/1.1")
         else:
-            self._take_upgrade(reason, headers)
+            result = self._take_upgrade(reason, headers)
+            if self._last is not None and not self._interim and result.outcome == OPEN:
+                self._last.note(head, self._accept, self._subprotocols, result)
 
-    def _take_upgrade(self, reason: str, headers: _Headers) -> None:
+    def _take_upgrade(self, reason: str, headers: _Headers) -> HandshakeResult:
         """RFC 6455, Section 4.1: what the client must check of a 101."""
         fields = _combined(headers)
         subprotocol = fields.get("sec-websocket-protocol")
@@ -329,8 +390,8 @@ class HeadParser:
             kept = tuple(headers[:_MAX_HEADERS_KEPT])
             tail = bytes(self._buffer)
             self._result = HandshakeResult(OPEN, 101, reason, kept, subprotocol, b"", tail, "")
-            return
-        self._bad_upgrade(101, reason, headers, fault)
+            return self._result
+        return self._bad_upgrade(101, reason, headers, fault)
 
     def _reject(self, status: int, reason: str, headers: _Headers) -> None:
         """The answer is another than 101: what remains is the start of its body."""

@@ -25,7 +25,7 @@ from wsoak.wire.frames import (
     Violation,
     client_frame,
 )
-from wsoak.wire.stream import READ, READ_BYTES, Stream
+from wsoak.wire.stream import READ_BYTES, Stream
 from wsoak.wire.waiting import Duty, Waiter
 
 if TYPE_CHECKING:
@@ -112,18 +112,15 @@ class StreamLink(Link):
             self._linger.cancel()
             self._linger = None
         if self._watcher is not None:
-            self._watcher.stop()
-            self._watcher.close()
             self._watcher = None
-            # after its watcher: the next socket may get the same number
             self._stream.close()
         self._wake()
         self._client.let_go(self)
 
     def _listen(self, connection: Connection) -> None:
-        """Open the watcher for what comes, and hear when all is sent."""
+        """Take the watcher for what comes, and hear when all is sent."""
         self._connection = connection
-        self._watcher = get_hub().loop.io(self._stream.fd, READ)
+        self._watcher = self._stream.reader
         self._stream.notify(self._sent)
 
     def _lost(self, connection: Connection | None, error: OSError | None) -> None:

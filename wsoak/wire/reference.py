@@ -38,7 +38,7 @@ from websocket._handshake import CookieJar
 from websocket._url import parse_url
 
 from wsoak.ledger import outcomes
-from wsoak.wire.dial import Alarm, Dialer, Opening, Request, read_answer, refused, wait
+from wsoak.wire.dial import Alarm, Dialer, Opening, Request, read_answer, refused
 from wsoak.wire.endpoint import Endpoint
 from wsoak.wire.frames import (
     CLOSE,
@@ -53,7 +53,7 @@ from wsoak.wire.frames import (
 )
 from wsoak.wire.handshake import DEFAULT_MAX_HEAD_BYTES, HandshakeResult, HeadParser, build_request, new_key
 from wsoak.wire.link import READS_A_TURN, READS_OF_A_DRAIN, StreamLink, tell
-from wsoak.wire.stream import READ, READ_BYTES, Stream
+from wsoak.wire.stream import READ_BYTES, Stream
 
 if TYPE_CHECKING:
     from wsoak.wire.client import Client
@@ -299,7 +299,7 @@ class ReadAhead:
             except BlockingIOError:
                 if not self._upgrading:
                     raise
-                wait(self.stream.fd, READ)
+                self.stream.wait_readable()
                 continue
             self._at = 0
             self.read_ns = time.perf_counter_ns()

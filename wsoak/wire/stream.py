@@ -20,17 +20,18 @@ WRITE: Final = 2
 
 READ_BYTES: Final = 65_536
 
-# Locust monkey-patches socket: a cooperative socket would switch greenlets inside the hub's callbacks
-_plain_socket = get_original("socket", "socket")
+# Locust monkey-patches socket: a cooperative socket would switch greenlets inside the hub's callbacks. This
+# is the type below socket.socket, without what that one does in Python when it is made and closed.
+_plain_socket = get_original("socket", "SocketType")
 
 
-def open_socket(family: int) -> socket.socket:
+def open_socket(family: int) -> socket.SocketType:
     """A non-blocking TCP socket of the operating system, with Nagle's algorithm off.
 
     Raises:
         OSError: EMFILE, ENFILE, ENOBUFS.
     """
-    sock: socket.socket = _plain_socket(family, socket.SOCK_STREAM)
+    sock: socket.SocketType = _plain_socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
@@ -39,14 +40,30 @@ def open_socket(family: int) -> socket.socket:
 class Stream:
     """A connected TCP socket."""
 
-    __slots__ = ("_on_sent", "_out", "_writer", "fd", "sock")
+    __slots__ = ("_on_sent", "_out", "_reader", "_writer", "fd", "sock")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.SocketType) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self._out: bytearray | None = None
+        self._reader: Any = None
         self._writer: Any = None
         self._on_sent: Callable[[OSError | None], None] | None = None
+
+    @property
+    def reader(self) -> Any:
+        """The watcher for what comes; the same one as long as the stream is open.
+
+        To start a watcher anew costs nothing while the hub does not turn in between; a new watcher of the
+        same socket costs three system calls.
+        """
+        if self._reader is None:
+            self._reader = get_hub().loop.io(self.fd, READ)
+        return self._reader
+
+    def wait_readable(self) -> None:
+        """Have the calling greenlet wait until bytes, or the end of the stream, have come."""
+        get_hub().wait(self.reader)
 
     def recv(self) -> bytes:
         """What has come, up to 64 KiB; empty at the end of the stream.
@@ -89,7 +106,12 @@ class Stream:
         return False
 
     def close(self) -> None:
-        """Give socket and watcher back; what was not sent is lost."""
+        """Give socket and watchers back; what was not sent is lost."""
+        # before the socket: the next one may get the same number
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader.close()
+            self._reader = None
         self._stop_writer()
         self._out = None
         self._on_sent = None
@@ -139,7 +161,7 @@ class TlsStream(Stream):
 
     __slots__ = ("_incoming", "_outgoing", "_tls")
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_name: str) -> None:
+    def __init__(self, sock: socket.SocketType, context: ssl.SSLContext, server_name: str) -> None:
         super().__init__(sock)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
