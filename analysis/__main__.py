@@ -11,12 +11,11 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from analysis import baseline_command, capacity_command, compare, diagnose, drift_command, gate_command
 from analysis.frames import load
-from analysis.named import WHAT
+from analysis.named import WHAT, some_path
 from analysis.report import write_report
 from wsoak.judge.terminal import safe
 from wsoak.judge.validity import is_valid
@@ -28,16 +27,20 @@ USAGE_ERROR: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One subcommand: what it does, its arguments, and the function that runs it and gives the exit code."""
+    """One subcommand: what it does, its arguments, and the function that runs it and gives the exit code.
+
+    ``judges``: that code is a verdict, and what was not said to the end must not read as a pass.
+    """
 
     name: str
     help: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    judges: bool = False
 
 
 def _run_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run directory")
+    parser.add_argument("run", metavar="RUN", type=some_path, help="a run directory")
 
 
 def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +54,7 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as JSON")
     form.add_argument("--markdown", action="store_true", help="as Markdown, for a report")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write it as a page, too")
+    parser.add_argument("--html", metavar="FILE", type=some_path, help="write it as a page, too")
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -98,6 +101,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "say whether the run meets its gates, with exit code 0, 1, 2, 3 or 4",
         gate_command.arguments,
         gate_command.run,
+        judges=True,
     ),
     Command("compare", "set two runs, or two sets of runs, side by side", _compare_arguments, _compare),
     Command(
@@ -105,18 +109,21 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "how much load one node carries at an objective, and how many nodes a forecast needs",
         capacity_command.arguments,
         capacity_command.run,
+        judges=True,
     ),
     Command(
         "drift",
         "say what drifts over a soak, under way or over, with exit code 0, 1, 2, 3 or 4",
         drift_command.arguments,
         drift_command.run,
+        judges=True,
     ),
     Command(
         "baseline",
         "record runs of two servers in turns, and judge a set of runs by another",
         baseline_command.arguments,
         baseline_command.run,
+        judges=True,
     ),
 )
 
@@ -128,19 +135,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)
         command.arguments(subparser)
-        subparser.set_defaults(run_command=command.run)
+        subparser.set_defaults(command=command)
     options = parser.parse_args(arguments)
+    code: int = USAGE_ERROR if options.command.judges else 0
     try:
-        code: int = options.run_command(options)
+        code = options.command.run(options)
+        sys.stdout.flush()
     except UnreadableRun as error:
         print(safe(str(error), 1000), file=sys.stderr)
         return USAGE_ERROR
     except BrokenPipeError:
         # the reader of our output has gone (`| head`): nothing is left to say, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
-        print(safe(f"{error.filename or 'A file'}: {error.strerror}.", 1000), file=sys.stderr)
+        # of a file that cannot take another's place, the one that was asked for
+        file = error.filename2 or error.filename or "A file"
+        print(safe(f"{file}: {error.strerror}.", 1000), file=sys.stderr)
         return USAGE_ERROR
     except Exception:  # noqa: BLE001 - Python's own exit code would say that a gate has failed
         traceback.print_exc()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from analysis.baseline import LEAST_RUNS
-from analysis.named import WHAT, every
+from analysis.named import WHAT, every, some_path
 from analysis.regression import (
     DEFAULT_FIGURE,
     SHARE_TOLERANCE,
@@ -50,7 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     for side in (BEFORE, AFTER):
         judging.add_argument(f"--{side}", metavar="RUN", nargs="+", required=True, help=WHAT)
     recording = commands.add_parser("record", help="record runs of two servers in turns, and judge them")
-    recording.add_argument("directory", metavar="DIR", type=Path, help="where to keep the runs")
+    recording.add_argument("directory", metavar="DIR", type=some_path, help="where to keep the runs")
     for side in (BEFORE, AFTER):
         recording.add_argument(f"--{side}", metavar="URL", required=True, help=f"the server {side}")
     recording.add_argument(
@@ -86,6 +86,9 @@ def run(options: argparse.Namespace) -> int:
     if options.baseline == "record":
         if wrong := misuse_of(options.locust, options.runs, options.directory):
             return _misuse(wrong)
+        if not (options.before.strip() and options.after.strip()):
+            # to Locust an empty host is none, and the embedded target would be loaded
+            return _misuse("--before and --after should each name a server.")
         sides = record(options.directory, options.before, options.after, options.runs, options.locust)
     else:
         sides = every(options.before), every(options.after)
@@ -138,6 +141,8 @@ def misuse_of(locust: Sequence[str], runs: int, directory: Path) -> str:
         return f"{taken[0]} is no argument of a recorded run: leave it out."
     if not any(name in BOUNDED for name in given):
         return "The runs would never end: give Locust a --run-time, or a --shape."
+    if directory.exists() and not directory.is_dir():
+        return f"{directory} is not a directory: name one for the runs."
     if any((directory / f"{side}-1").exists() for side in (BEFORE, AFTER)):
         return f"{directory} already holds recorded runs: name another directory."
     return ""

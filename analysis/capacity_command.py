@@ -9,10 +9,10 @@ import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 from analysis.frames import load
+from analysis.named import some_path
 from analysis.plan_page import PLAN_FILE, write_plan
 from analysis.planning import (
     LOADS,
@@ -40,10 +40,13 @@ NOT_VALID: Final = 4
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument(
-        "run", metavar="RUN", type=Path, nargs="?", help="a run directory, recorded with steps"
+        "run", metavar="RUN", type=some_path, nargs="?", help="a run directory, recorded with steps"
     )
     parser.add_argument(
-        "--table", metavar="CSV", type=Path, help="instead of a run: columns load,throughput (and p99_ms)"
+        "--table",
+        metavar="CSV",
+        type=some_path,
+        help="instead of a run: columns load,throughput (and p99_ms)",
     )
     parser.add_argument(
         "--slo",
@@ -71,7 +74,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--html",
         metavar="FILE",
-        type=Path,
+        type=some_path,
         help=f"where to write the page ({PLAN_FILE} in the run; none of a table, or with --json)",
     )
 

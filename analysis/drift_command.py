@@ -11,11 +11,11 @@ import argparse
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from analysis.diagnose import WIDTH, validity_lines
 from analysis.frames import Run, load
+from analysis.named import some_path
 from analysis.soak import LEAST_S, Drift, drifts, early
 from wsoak.judge import verdict
 from wsoak.judge.terminal import safe
@@ -28,7 +28,9 @@ NO_SOAK: Final = f"The load was not up for {span(LEAST_S)}, less its warm-up: no
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, of a run under way as well")
+    parser.add_argument(
+        "run", metavar="RUN", type=some_path, help="a run directory, of a run under way as well"
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from analysis import gate
 from analysis.baseline_command import add_tolerance
 from analysis.beside import Beside, Unsound, beside, distrust
-from analysis.named import WHAT, every
+from analysis.named import WHAT, every, some_path
 from analysis.regression import DEFAULT_FIGURE
 from wsoak.judge.gates import BadGates, parse_gates
 from wsoak.judge.slo import BadSlo
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("runs", metavar="RUN", nargs="+", help=WHAT)
     parser.add_argument(
-        "--gates", metavar="FILE", type=Path, required=True, help="a TOML file: docs/gates.md"
+        "--gates", metavar="FILE", type=some_path, required=True, help="a TOML file: docs/gates.md"
     )
     parser.add_argument(
         "--baseline",
@@ -43,8 +43,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what to judge by beside the baseline ({DEFAULT_FIGURE}); may be given more than once",
     )
     add_tolerance(parser)
-    parser.add_argument("--junit", metavar="FILE", type=Path, help="write JUnit XML there, too")
-    parser.add_argument("--markdown", metavar="FILE", type=Path, help="add it to a Markdown file, too")
+    parser.add_argument("--junit", metavar="FILE", type=some_path, help="write JUnit XML there, too")
+    parser.add_argument("--markdown", metavar="FILE", type=some_path, help="add it to a Markdown file, too")
     parser.add_argument("--json", action="store_true", help="as JSON, as verdict.json has it")
 
 

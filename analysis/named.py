@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import glob
 import re
 from collections.abc import Iterable
@@ -13,12 +14,25 @@ from wsoak.ledger.rundir import RUN_FILE, UnreadableRun
 WHAT: Final = "a run directory, or several with commas between, or a glob of them"
 
 
+def some_path(text: str) -> Path:
+    """A path that is an argument of a command.
+
+    Raises:
+        argparse.ArgumentTypeError: when it is empty: to Python that is the current directory.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: it should name a file or a directory")
+    return Path(text)
+
+
 def named(text: str) -> list[Path]:
     """The directories: one, several with commas between, or those that a glob matches.
 
     Raises:
         UnreadableRun: when it names none. That each of them holds a run is not looked at.
     """
+    if not text.strip():
+        raise UnreadableRun("The name of a run directory is empty.")
     if Path(text).is_dir():
         return [Path(text)]
     paths = [path for part in text.split(",") if part for path in _paths(part)]

@@ -26,7 +26,15 @@ from types import MappingProxyType
 import psutil
 
 from bench.contenders import Contender, Kind, Work
-from bench.processes import BenchError, Client, Cores, Server, ServerSample, running_client
+from bench.processes import (
+    STOP_GRACE_S,
+    BenchError,
+    Client,
+    Cores,
+    Server,
+    ServerSample,
+    running_client,
+)
 
 RAMP_LIMIT_S = 60.0
 SETTLE_S = 1.0
@@ -75,11 +83,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a window lasts, and how much of a core makes a remark."""
+    """How long a window lasts at least, how much of a core makes a remark, and how long a client may end."""
 
     window_s: float
     server_full: float = 0.95
     client_idle: float = 0.90
+    stop_grace_s: float = STOP_GRACE_S
 
 
 def measure(
@@ -91,7 +100,9 @@ def measure(
         with Server(cores.server, handshake_only=kind == "handshakes") as server:
             command = contender.command(Work(kind, server.url, connections, run_time_s))
             environment = contender.client_environment(kind, os.environ)
-            with running_client(command, environment, cores.client, Path(folder)) as client:
+            with running_client(
+                command, environment, cores.client, Path(folder), limits.stop_grace_s
+            ) as client:
                 before, after = _SAMPLERS[kind](server, client, connections, limits)
         if server.totals is None:
             raise BenchError("the echo server ended without its totals")
@@ -122,16 +133,20 @@ def _poll(server: Server, client: Client, reached: Callable[[ServerSample], bool
     return counters
 
 
-def _window(server: Server, client: Client, limits: Limits) -> tuple[Sample, Sample]:
+def _window(
+    server: Server, client: Client, limits: Limits, count: Callable[[ServerSample], int]
+) -> tuple[Sample, Sample]:
+    """Two samples at least a window apart; further where nothing was counted, as the machine may pause."""
     time.sleep(SETTLE_S)
     before = _sample(server, client)
     time.sleep(limits.window_s)
+    _poll(server, client, lambda counters: count(counters) > count(before.server), "further count")
     return before, _sample(server, client)
 
 
 def _sample_echo(server: Server, client: Client, connections: int, limits: Limits) -> tuple[Sample, Sample]:
     _poll(server, client, lambda counters: counters.open >= connections, f"{connections} open connections")
-    return _window(server, client, limits)
+    return _window(server, client, limits, lambda counters: counters.messages)
 
 
 def _sample_handshakes(
@@ -139,13 +154,21 @@ def _sample_handshakes(
 ) -> tuple[Sample, Sample]:
     goal = 2 * connections
     _poll(server, client, lambda counters: counters.handshakes >= goal, f"{goal} handshakes")
-    return _window(server, client, limits)
+    return _window(server, client, limits, lambda counters: counters.handshakes)
 
 
 def _sample_memory(
     server: Server, client: Client, connections: int, _limits: Limits
 ) -> tuple[Sample, Sample]:
-    _poll(server, client, _Level(lambda count: count > 0, LEVEL_S), "level stretch while connections open")
+    is_level = _Level(lambda count: count > 0, LEVEL_S)
+    # on a slow machine one burst may go over into the next: then what is left to open must do
+    enough = max(1, connections // 4)
+    _poll(
+        server,
+        client,
+        lambda counters: is_level(counters) or counters.open >= enough,
+        "level stretch while connections open",
+    )
     before = _sample(server, client)
     if before.server.open > connections // 2:
         raise BenchError(

@@ -17,7 +17,8 @@ import psutil
 
 from bench.contenders import ROOT
 
-_STOP_GRACE_S = 5.0
+STOP_GRACE_S = 5.0
+_SERVER_PATIENCE_S = 60.0
 _LOG_TAIL_CHARACTERS = 2000
 
 
@@ -89,7 +90,7 @@ class Server:
         try:
             if kind is None:
                 self.totals = ServerSample(**self._answer())
-            self._process.wait(_STOP_GRACE_S)
+            self._process.wait(_SERVER_PATIENCE_S)
         finally:
             if self._process.poll() is None:
                 self._process.kill()
@@ -160,7 +161,11 @@ class Client:
 
 @contextlib.contextmanager
 def running_client(
-    command: list[str], environment: Mapping[str, str], core: int | None, folder: Path
+    command: list[str],
+    environment: Mapping[str, str],
+    core: int | None,
+    folder: Path,
+    stop_grace_s: float = STOP_GRACE_S,
 ) -> Iterator[Client]:
     """A client in `folder`, where it writes what it writes; ended with SIGTERM, after a grace time SIGKILL.
 
@@ -182,7 +187,7 @@ def running_client(
     finally:
         process.terminate()
         try:
-            process.wait(_STOP_GRACE_S)
+            process.wait(stop_grace_s)
         except subprocess.TimeoutExpired:
             # websocket-client's close() swallows the kill of Locust's users, which then go on.
             process.kill()

@@ -26,7 +26,7 @@ from wsoak.load import WebSocketUser
 from wsoak.load.accounts import Account
 from wsoak.load.api import Answer
 from wsoak.load.door import Door
-from wsoak.load.forgeries import expired, unsigned, wrong_signature
+from wsoak.load.forgeries import forge
 from wsoak.load.one_way import OneWay
 from wsoak.load.target_process import shared_secret
 from wsoak.load.tokens import FreshToken
@@ -105,18 +105,14 @@ class CallUser(WebSocketUser):
             return ()
         token, path, callee = ours.caller.token, ours.path, ours.callee.uuid
         query, header = f"{path}?user_id={quote(callee, safe='')}", ("X-User-ID", callee)
-        keys = {
-            "forged-token-accepted": wrong_signature(token),
-            "unsigned-token-accepted": unsigned(token),
-            "foreign-session-accepted": strangers.caller.token,
-        }
-        if secret := shared_secret(self.generator.embedded):
-            keys["expired-token-accepted"] = expired(token, secret)
+        forged, unforged = forge(token, shared_secret(self.generator.embedded))
+        keys = forged | {"foreign-session-accepted": strangers.caller.token}
         return [
             Door("unauthenticated-accepted", NAME, path),
             Door("unauthenticated-accepted", NAME, query),
             Door("unauthenticated-accepted", NAME, path, [header]),
             *(Door(finding, NAME, path, bearer(key)) for finding, key in keys.items()),
+            *(Door(finding, NAME, path, skipped=why) for finding, why in unforged.items()),
             Door("identity-mismatch-accepted", NAME, query, bearer(token)),
             Door("identity-mismatch-accepted", NAME, path, [*bearer(token), header]),
         ]

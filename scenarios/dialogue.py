@@ -7,6 +7,7 @@ account, with the password in ``WSOAK_PASSWORD``. A socket's token is short-live
 """
 
 import os
+from collections.abc import Container
 from itertools import count, islice
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from wsoak.load import WebSocketUser
 from wsoak.load.accounts import Account
 from wsoak.load.api import Answer
 from wsoak.load.door import Door
-from wsoak.load.forgeries import expired, unsigned, wrong_signature
+from wsoak.load.forgeries import forge
 from wsoak.load.target_process import shared_secret
 from wsoak.load.tokens import FreshToken
 from wsoak.wire.message import Message
@@ -63,20 +64,17 @@ class DialogueUser(WebSocketUser):
         # the next account's; it stops with us
         self.stranger = type(self)(self.environment)
         self.stranger.log_in()
-        token, secret = self.for_sockets.value, shared_secret(self.generator.embedded)
-        shown = {
-            "forged-token-accepted": wrong_signature(token),
-            "unsigned-token-accepted": unsigned(token),
+        forged, unforged = forge(self.for_sockets.value, shared_secret(self.generator.embedded))
+        shown = forged | {
             "wrong-token-kind-accepted": self.refresh_token,
             "foreign-session-accepted": self.stranger.for_sockets.value,
         }
-        if secret:
-            shown["expired-token-accepted"] = expired(token, secret)
         path = f"/v1/dialogues/ws/{session}"
         knock = {"type": "message", "id": "door", "content": QUESTIONS[0]}
         asked = {finding: f"{path}?token={quote(key, safe='')}" for finding, key in shown.items()}
-        tried = [Door(finding, NAME, each, knock=knock) for finding, each in asked.items()]
-        return [Door("unauthenticated-accepted", NAME, path, knock=knock), *tried] if session else []
+        doors = [Door(finding, NAME, each, knock=knock) for finding, each in asked.items()]
+        doors += [Door(finding, NAME, path, skipped=why) for finding, why in unforged.items()]
+        return [Door("unauthenticated-accepted", NAME, path, knock=knock), *doors] if session else []
 
     def clear(self, run_id: str) -> int:
         """Delete the sessions of a run, whoever started them."""
@@ -135,6 +133,8 @@ class Conversation:
         self.slot = slot
         self.session = ""
         self.acknowledged: list[str] = []
+        self.unsure = False
+        """The deletion was asked for, and its answer never heard."""
 
     def start(self) -> str:
         """Start the session; empty where the server gives none."""
@@ -169,13 +169,16 @@ class Conversation:
         if not self.session:
             return
         path, name = f"/v1/dialogues/{self.session}", "/v1/dialogues/{session_id}"
-        if self.acknowledged:
+        if self.acknowledged and not self.unsure:
             history = self.api("GET", f"{path}/history", name=f"{name}/history", needs=("messages",))
             if history.ok:
                 self.verify(
                     [str(each.get("id")) for each in history.json["messages"] if isinstance(each, dict)]
                 )
-        self.api("DELETE", path, name=name)
+        # asked for again, as a kill cut off the answer: the server may well have done it the first time
+        gone = (404,) if self.unsure else ()
+        self.unsure = True
+        self.api("DELETE", path, name=name, accepts=gone)
         # last: what a kill interrupts is done again when the user stops
         self.session = ""
 
@@ -195,9 +198,15 @@ class Conversation:
         self.acknowledged = []
 
     def api(
-        self, method: str, path: str, json: Any = None, name: str | None = None, needs: tuple[str, ...] = ()
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        name: str | None = None,
+        needs: tuple[str, ...] = (),
+        accepts: Container[int] = (),
     ) -> Answer:
         """The server's HTTP API, as this user."""
         assert self.user.access is not None
         token = self.user.access.value
-        return self.user.api(method, path, json=json, name=name, token=token, needs=needs)
+        return self.user.api(method, path, json=json, name=name, token=token, needs=needs, accepts=accepts)

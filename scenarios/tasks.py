@@ -28,7 +28,7 @@ from wsoak.ledger.units import ns_to_s
 from wsoak.load import WebSocketUser
 from wsoak.load.accounts import Account
 from wsoak.load.door import Door
-from wsoak.load.forgeries import expired, unsigned, wrong_signature
+from wsoak.load.forgeries import forge
 from wsoak.load.sequence import Sequence
 from wsoak.load.target_process import shared_secret
 from wsoak.load.tokens import FreshToken, mint
@@ -143,18 +143,20 @@ class TasksUser(WebSocketUser):
         """A feed is for its user, with a token of the right kind, in time, and signed by who may."""
         self.sign_in()
         mine, good = self.user_id, self.bearer
+        forged, unforged = forge(good, self.secret)
         ways = {
             "unauthenticated-accepted": feed_path(mine),
-            "forged-token-accepted": feed_path(mine, wrong_signature(good)),
-            "unsigned-token-accepted": feed_path(mine, unsigned(good)),
+            **{finding: feed_path(mine, token) for finding, token in forged.items()},
             "foreign-session-accepted": feed_path(f"{mine}0", good),
         }
         if self.secret is not None:
             of_another_kind = mint(self.secret, mine, 60.0, kind="refresh")
-            ways["expired-token-accepted"] = feed_path(mine, expired(good, self.secret))
             ways["wrong-token-kind-accepted"] = feed_path(mine, of_another_kind)
         knock = {"type": "ping", "id": "door"}
-        return [Door(finding, NAME, path, knock=knock) for finding, path in ways.items()]
+        return [
+            *(Door(finding, NAME, path, knock=knock) for finding, path in ways.items()),
+            *(Door(finding, NAME, feed_path(mine), skipped=why) for finding, why in unforged.items()),
+        ]
 
     def clear(self, run_id: str) -> int:
         """Delete the tasks of a run, whoever created them."""

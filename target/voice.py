@@ -70,7 +70,7 @@ ACCESS, REFRESH = "voice", "voice-refresh"
 """Kinds of tokens: another system's are of other kinds."""
 REFRESH_TOKEN_TTL_S = 30 * 24 * 3600
 
-HELLO_TIMEOUT_S = 5.0
+HELLO_TIMEOUT_S = 10.0
 HEARTBEAT_S = (0.1, 60.0)
 DEFAULT_HEARTBEAT_S = 10.0
 HEARTBEATS_MISSED = 3

@@ -4,7 +4,9 @@ A test marked ``real`` uses a program that this project did not write. Where tha
 skipped with one line that says so. With ``WSOAK_REQUIRE_REAL=1`` in the environment, such a skip fails the
 session, so that a build cannot become green by missing what it should have tested.
 
-No property test has a deadline: what a busy machine takes long for is no defect.
+No property test has a deadline: what a busy machine takes long for is no defect. And each draws the same
+examples in every run, so that a change is judged by what it changes; ``--hypothesis-profile searching`` draws
+others, and more of them.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ class RealTests:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("busy")
+    busy = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("busy", busy, derandomize=True, database=None)
+    settings.register_profile("searching", busy, derandomize=False, max_examples=2000)
+    settings.load_profile(config.getoption("--hypothesis-profile") or "busy")
     if os.environ.get(REQUIRE_VARIABLE) == "1":
         config.pluginmanager.register(RealTests())

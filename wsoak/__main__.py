@@ -1,12 +1,13 @@
 """``python -m wsoak COMMAND``: what is done before, after and beside a load.
 
 Exit codes: 0; 2 for a mistake in the use; 4 where something is wrong with the server, or nothing was found;
-130 where it was interrupted, which ends its users in order.
+130 where it was interrupted, which ends its users in order; 141 where nobody reads what it says.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from importlib import import_module
 from typing import Final
 
 from wsoak import __version__
-from wsoak.commands.exits import EXIT_INTERRUPTED, Refused, say
+from wsoak.commands.exits import EXIT_INTERRUPTED, EXIT_UNHEARD, Refused, say
 
 COMMANDS: Final = {
     "check": "check the server and the scenarios, as a run does before its load",
@@ -36,16 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"wsoak {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    # else a missing command would be called a missing "arguments", too
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
     options = parser.parse_args(arguments)
     command = import_module(f"wsoak.commands.{options.command}")
+    code: int = EXIT_UNHEARD
     try:
-        code: int = command.main(options.arguments)
+        code = command.main(options.arguments)
+        sys.stdout.flush()
     except Refused as refused:
         return say(refused)
     except KeyboardInterrupt:
         print("Interrupted: nothing is concluded.", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our output has gone (`| head`): nothing is left to say, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,18 @@ import pytest
 
 from analysis.frames import load
 from analysis.recovery import MassDrop
-from tests.target.client import PATIENCE_S, ROOT, Target, eventually, running
+from tests.target.client import PATIENCE_S, ROOT, Target, eventually, running, total
 from wsoak.judge.findings import Finding
 
 USERS = 200
-RUN_S = 20
+MOST = 180
+"""So many ends at least belong to the drop, if the first few came alone, before a pause of the client."""
+ENOUGH_BACK = 190
+"""95 % of the users."""
+RUN_S = 300
+"""It is ended when it has shown what it must: this is for a machine that takes long."""
+SKEW_S = 0.05
+"""Two processes' ideas of the time on one machine differ by no more."""
 
 
 def log_of(target: Target) -> dict[str, Any]:
@@ -25,10 +33,27 @@ def log_of(target: Target) -> dict[str, Any]:
     return entry
 
 
+def is_over(path: Path, policy: str) -> bool:
+    """Whether the books of a run that goes on have the whole drop, and its users' return if they try."""
+    told = load(path).mass_drops
+    return sum(drop.dropped for drop in told) >= MOST and (
+        policy == "none" or told[-1].recovered_s is not None
+    )
+
+
 def loaded(
     target: Target, path: Path, policy: str, order: dict[str, Any]
 ) -> tuple[dict[str, Any], list[MassDrop], list[Finding]]:
     """What the target's log and the run's ledger say of one drop amid a run under a policy."""
+
+    def are_at_work(messages: float) -> bool:
+        """Whether all are open, and have been for a while, to both sides."""
+        samples = target.samples()
+        return (
+            total(samples, "wsoak_target_open_sockets", system="echo") == USERS
+            and total(samples, "wsoak_target_messages_sent_total", system="echo") >= messages
+        )
+
     command = [
         *(sys.executable, "-m", "locust", "EchoUser", "--headless", "--only-summary"),
         *("--host", f"{target.url}/echo", "-u", str(USERS), "-r", str(USERS), "-t", f"{RUN_S}s"),
@@ -36,16 +61,14 @@ def loaded(
     ]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
         try:
-            # all are open, and have been for a while, to both sides
-            eventually(
-                lambda: (
-                    target.metric("wsoak_target_open_sockets", system="echo") == USERS
-                    and target.metric("wsoak_target_messages_sent_total", system="echo") >= 4 * USERS
-                )
-            )
+            eventually(lambda: are_at_work(4 * USERS))
             assert target.http("POST", "/drop", order)[0] == 200
             if policy != "none":
                 eventually(lambda: log_of(target)["recovered_95_s"] is not None)
+                sent = target.metric("wsoak_target_messages_sent_total", system="echo")
+                eventually(lambda: are_at_work(sent + USERS))
+            # the run's books are written once a second, and later where it was held up
+            eventually(lambda: is_over(path, policy))
             run.terminate()
             run.wait(PATIENCE_S)
         finally:
@@ -70,20 +93,29 @@ def test_the_ledger_and_the_target_agree_on_the_recovery(
     with running("--accounts", "1") as target:
         entry, drops, findings = loaded(target, tmp_path / "run", policy, order)
 
-    (drop,) = drops
-    assert drop.dropped == drop.open_before == entry["sockets"] == USERS
-    assert drop.at == pytest.approx(entry["at"], abs=1.0)
-    assert drop.recovered_s == pytest.approx(entry["recovered_95_s"], rel=0.05)
-    # some are on their way when it is over
-    assert drop.attempts == pytest.approx(entry["attempts"], rel=0.1)
-    assert drop.rejected == pytest.approx(entry["rejected"], rel=0.1)
+    # a client that pauses in the midst of it has two, and one that pauses soon begins it later
+    first, last = drops[0], drops[-1]
+    assert entry["sockets"] == USERS
+    assert MOST <= sum(drop.dropped for drop in drops) <= USERS
+    assert last.recovered_s is not None
+    # who ends a socket knows it first, and so does who lets one in: by how much, is the machine's affair
+    assert entry["at"] - SKEW_S <= first.at <= entry["at"] + entry["recovered_95_s"] + SKEW_S
+    assert last.at + last.recovered_s <= time.time()
+    if first.dropped == first.open_before == USERS:
+        assert first.recovered_s is not None
+        assert entry["at"] + entry["recovered_95_s"] - SKEW_S <= first.at + first.recovered_s
+        # some are on their way when it is over to the target, each of whom is let in then
+        assert 0 <= first.attempts - entry["attempts"] <= USERS - ENOUGH_BACK + first.failed
+        assert entry["rejected"] - first.failed <= first.rejected <= entry["rejected"]
     assert ("reconnect-storm" in {finding.id for finding in findings}) <= (policy == "immediate")
 
 
 def test_users_that_do_not_come_back_are_told_so_by_both(tmp_path: Path) -> None:
     with running("--accounts", "1") as target:
-        entry, (drop,), findings = loaded(target, tmp_path / "run", "none", {"how": "eof"})
+        entry, drops, findings = loaded(target, tmp_path / "run", "none", {"how": "eof"})
 
     assert (entry["recovered_95_s"], entry["attempts"]) == (None, 0)
-    assert (drop.recovered_s, drop.attempts, drop.most_back) == (None, 0, 0)
+    for drop in drops:
+        assert (drop.recovered_s, drop.attempts) == (None, 0)
+    assert drops[-1].most_back == 0
     assert "reconnect-storm" not in {finding.id for finding in findings}

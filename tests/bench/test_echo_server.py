@@ -22,7 +22,7 @@ HEAD = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 ACCEPT = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455, Section 1.3
-WAIT_S = 10
+WAIT_S = 60
 
 
 def counts(sample: ServerSample) -> dict[str, int]:
@@ -163,6 +163,11 @@ def test_it_says_where_it_listens_and_at_its_end_what_it_counted(mode: list[str]
         assert ready["pid"] == process.pid
         connection = websocket.create_connection(ready["url"], timeout=WAIT_S)
         assert process.stdin is not None
+        handshakes = 0
+        while not handshakes:
+            process.stdin.write("stats\n")
+            process.stdin.flush()
+            handshakes = json_line(process)["handshakes"]
         if end == "SIGTERM":
             process.send_signal(signal.SIGTERM)
         else:

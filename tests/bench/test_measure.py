@@ -1,13 +1,15 @@
 """Two samples become a measurement; the samples here are made up, so that the sums can be checked by hand."""
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from bench import measure
 from bench.contenders import Kind
 from bench.measure import Limits, Measurement, Sample, foreign_share, judge
-from bench.processes import BenchError, Cores, ServerSample
+from bench.processes import BenchError, Client, Cores, Server, ServerSample
 
 START = Sample(ServerSample(100, 1_000, 0, 0, 100, 5_000_000_000, 1.0), 2.0, 50_000 * 1024, (10.0, 20.0))
 PINNED = Cores(0, 1)
@@ -83,3 +85,56 @@ def test_foreign_work_is_what_the_cores_did_besides(
     name: str, busy_s: tuple[float, ...], cores: Cores, share: float
 ) -> None:
     assert foreign_share(START, replace(later(), busy_s=busy_s), 2.0, cores) == pytest.approx(share), name
+
+
+class Script:
+    """In both processes' place: a server that says one thing after the other, a client that lives."""
+
+    def __init__(self, said: Iterable[ServerSample]) -> None:
+        self._said = iter(said)
+
+    def sample(self) -> ServerSample:
+        """See ``Server``."""
+        return next(self._said)
+
+    def check_alive(self) -> None:
+        """See ``Client``."""
+
+    def cpu_s(self) -> float:
+        """See ``Client``."""
+        return 1.0
+
+    def rss_bytes(self) -> int:
+        """See ``Client``."""
+        return 1024
+
+
+def sampled(kind: Kind, said: list[ServerSample], connections: int) -> tuple[ServerSample, ServerSample]:
+    """What the server said at the two samples of a run."""
+    script: Any = Script(said)
+    sampler = measure._SAMPLERS[kind]
+    before, after = sampler(cast(Server, script), cast(Client, script), connections, Limits(0.0))
+    return before.server, after.server
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "SETTLE_S", 0.0)
+    monkeypatch.setattr(measure, "_POLL_S", 0.0)
+
+
+@pytest.mark.usefixtures("hurry")
+@pytest.mark.parametrize("kind", ["echo", "handshakes"])
+def test_a_window_in_which_the_machine_paused_goes_on_until_something_was_counted(kind: Kind) -> None:
+    standing = replace(START.server, open=7, messages=50, handshakes=50)
+    going_on = replace(standing, messages=51, handshakes=51)
+    before, after = sampled(kind, [standing] * 6 + [going_on] * 2, 7)
+    assert (before, after) == (standing, going_on)
+
+
+@pytest.mark.usefixtures("hurry")
+def test_the_start_for_memory_is_found_where_one_burst_runs_into_the_next() -> None:
+    rising = [replace(START.server, open=count) for count in range(0, 240, 10)]
+    before, after = sampled("memory", [*rising, *[replace(START.server, open=240)] * 3], 240)
+    assert 0 < before.open <= 120
+    assert after.open == 240

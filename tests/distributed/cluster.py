@@ -22,13 +22,13 @@ from tests.e2e.processes import (
     NO_CHECKS,
     PATIENCE_S,
     ROOT,
+    UNHURRIED,
     Load,
     Outcome,
     environment,
     eventually,
     is_alive,
 )
-from wsoak.judge.validity import Doubt, doubts
 from wsoak.ledger.rundir import RunReader
 
 LOCUSTFILE: Final = str(ROOT / "tests" / "e2e" / "locustfile_target.py")
@@ -39,16 +39,29 @@ WAYS: Final = (FORKS, APART)
 
 NOTHING: Final[Mapping[str, str]] = {}
 
-UNHURRIED: Final = ("--latency-limit", "60000")
-"""A machine that is busy with other tests has lags; they are no matter of these tests."""
+LIVENESS: Final = "TEST_HEARTBEAT_LIVENESS"
+"""In the environment: after so many heartbeats of a second that did not come, Locust holds a worker for
+missing, and deals its users to the others. It has three; a busy machine makes one wait for longer."""
+
+PATIENTLY: Final = {LIVENESS: "60"}
+"""No test waits as long."""
+
+SOON: Final = {LIVENESS: "5"}
+"""For the tests in which somebody is."""
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextmanager
+def free_port() -> Iterator[int]:
+    """A port of the loopback interface that nobody listens on, and that nobody else is given in the block.
+
+    It is bound, and so no other process's that asks for any port, nor the own end of any connection; who asks
+    for this one and lets it be used again (as servers do) may listen.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        yield port
 
 
 class Worker:
@@ -62,6 +75,12 @@ class Worker:
     def said(self) -> str:
         """All that it said; with a fork, all that its master said too."""
         return self._said()
+
+    def has_heard(self, number: int) -> bool:
+        """Whether no signal of this sort still waits for it."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        pending = [int(line.split()[1], 16) for line in status.splitlines() if "Pnd:" in line]
+        return not any(mask & 1 << (number - 1) for mask in pending)
 
     def signal(self, number: signal.Signals) -> None:
         """Send this process alone a signal."""
@@ -108,15 +127,17 @@ class Cluster:
     def find_forks(self) -> None:
         """Take the master's forks for the workers."""
 
-        def forks() -> list[psutil.Process]:
-            children = psutil.Process(self.master.pid).children()
-            return [child for child in children if "target" not in child.cmdline()]
+        master = psutil.Process(self.master.pid)
+        forks: list[psutil.Process] = []
 
-        eventually(lambda: len(forks()) == 2, "there are two forks")
+        def look() -> bool:
+            # others, such as the target and git, come and go
+            forks[:] = [child for child in master.children() if _command_of(child) == _command_of(master)]
+            return len(forks) == 2
+
+        eventually(look, "there are two forks")
         said = self.master.so_far
-        self.workers = [
-            Worker(each.pid, lambda: said().said) for each in sorted(forks(), key=lambda p: p.pid)
-        ]
+        self.workers = [Worker(each.pid, lambda: said().said) for each in sorted(forks, key=lambda p: p.pid)]
 
     def all_end(self) -> None:
         """Wait until no worker lives."""
@@ -133,6 +154,14 @@ class Cluster:
     def wait(self) -> Outcome:
         """Wait for the master's end."""
         return self.master.wait()
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    """A process's command line; empty for one that has ended."""
+    try:
+        return list(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
 
 
 def _group_of(pid: int) -> int | None:
@@ -186,21 +215,23 @@ def cluster(
         worker_arguments: those of workers that are apart.
         forks_are_known: whether to wait until the forks are there; a master that refuses may end before.
         workers: how many; for 0, the master waits for two that the test starts.
+        env: what the environment of all has besides; nobody is missing soon, unless it says otherwise.
     """
-    port = free_port()
-    where = ("-f", locustfile, "--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
-    forked = ("--processes", str(workers), "--master-port", str(port))
-    roles = forked if way == FORKS else ("--master", "--expect-workers", str(workers or 2))
     shown = ("--headless", "--only-summary") if headless else ()
     path = folder / "run"
-    command = [LOCUST, *where, *roles, *shown, "--run-dir", str(path), *NO_CHECKS, *UNHURRIED, *arguments]
     with ExitStack() as stack:
+        port = stack.enter_context(free_port())
+        where = ("-f", locustfile, "--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
+        forked = ("--processes", str(workers), "--master-port", str(port))
+        roles = forked if way == FORKS else ("--master", "--expect-workers", str(workers or 2))
+        run_dir = ("--run-dir", str(path))
+        command = [LOCUST, *where, *roles, *shown, *run_dir, *NO_CHECKS, *UNHURRIED, *arguments]
         out, err = folder / "master.out", folder / "master.err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=environment(folder, env),
+                env=environment(folder, {**PATIENTLY, **env}),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -226,19 +257,6 @@ def cluster(
 def roll(run: RunReader) -> dict[str, dict[str, Any]]:
     """The workers' attendance as ``run.json`` has it, by name."""
     return {entry["worker"]: entry for entry in run.header["workers"]}
-
-
-def doubts_of(run: RunReader) -> dict[str, list[Doubt]]:
-    """The doubts about a run, by id."""
-    found: dict[str, list[Doubt]] = {}
-    for doubt in doubts(run.books(), run.header, damaged=run.damaged):
-        found.setdefault(doubt.id, []).append(doubt)
-    return found
-
-
-def invalid_because(run: RunReader) -> set[str]:
-    """The ids of the doubts that make a run invalid."""
-    return {id_ for id_, some in doubts_of(run).items() if any(doubt.invalid for doubt in some)}
 
 
 def lost_reports(run: RunReader) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 from locust import events, task
 
@@ -14,13 +15,21 @@ if turns := os.environ.get("TEST_UNHEARD_TURNS"):
     producer.UNHEARD_TURNS = int(turns)  # type: ignore[misc]
 
 
+leave = os.environ.get("TEST_LEAVE")
+
+
 class SlowUser(locustfile_target.EchoUser):
-    """Takes two seconds to stop, and writes down whether it could: failed while it does, and then passed."""
+    """Takes two seconds to stop, and writes down whether it could: failed while it does, and then passed.
+
+    It begins to leave when there is a file that ``TEST_LEAVE`` names, if it does.
+    """
 
     def on_stop(self) -> None:
         """Say good-bye slowly."""
         series = self.generator.recorder.series("good-bye")
         series.check_failed += 1
+        while leave and not Path(leave).exists():
+            time.sleep(0.05)
         began = time.monotonic()
         time.sleep(2.0)
         assert time.monotonic() - began >= 2.0

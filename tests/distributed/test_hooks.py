@@ -29,7 +29,8 @@ def test_a_run_that_locust_holds_for_stopped_is_judged_all_the_same(tmp_path: Pa
     environment = Environment(
         events=events, user_classes=[EchoUser], host="http://127.0.0.1:1", parsed_options=parsed
     )
-    runner = environment.create_master_runner("127.0.0.1", free_port())
+    with free_port() as port:
+        runner = environment.create_master_runner("127.0.0.1", port)
     events.init.fire(environment=environment, runner=runner, web_ui=None)
     events.test_start.fire(environment=environment)
     # no worker has come: the state says that there is nothing to stop

@@ -12,14 +12,12 @@ from typing import Any, Final
 
 from tests.distributed.cluster import (
     APART,
-    UNHURRIED,
     Cluster,
     cluster,
     free_port,
-    invalid_because,
     lost_reports,
 )
-from tests.e2e.processes import PATIENCE_S, eventually
+from tests.e2e.processes import PATIENCE_S, PATIENT, UNHURRIED, eventually, invalid_because
 from tests.target.client import running
 from wsoak.ledger.books import Books
 from wsoak.ledger.rundir import RUN_FILE, RunReader
@@ -82,11 +80,15 @@ def in_use(started: Cluster, number: int) -> bool:
 
 
 def test_two_runs_of_one_session_have_books_of_their_own(tmp_path: Path) -> None:
-    web = free_port()
-    shown = ("EchoUser", "--web-host", "127.0.0.1", "--web-port", str(web))
     with (
         running() as target,
-        cluster(tmp_path, *shown, "--host", target.url, way=APART, headless=False) as started,
+        free_port() as web,
+        cluster(
+            tmp_path,
+            *("EchoUser", "--web-host", "127.0.0.1", "--web-port", str(web), "--host", target.url, *PATIENT),
+            way=APART,
+            headless=False,
+        ) as started,
     ):
         ui = Ui(web)
         eventually(lambda: ui.workers == 2, "both workers are there")

@@ -12,10 +12,13 @@ from typing import Final
 
 import pytest
 
-from tests.e2e.processes import PATIENCE_S, Outcome, Server, load, serving
+from tests.e2e.processes import PATIENCE_S, PATIENT, Outcome, Server, load_until, serving
 from tests.target.client import Target, running
+from wsoak.ledger.books import Books
 
 SERVERS: Final = Path(__file__).parent / "servers"
+
+HEALTHY_SOCKETS: Final = 300
 
 Healthy = tuple[Target, Outcome]
 Serve = Callable[[], AbstractContextManager[Server]]
@@ -60,6 +63,12 @@ def serve_echo(request: pytest.FixtureRequest) -> Serve:
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Healthy]:
     """A healthy run of both systems, and the target that it went to."""
     path = tmp_path_factory.mktemp("healthy") / "run"
+
+    def used(books: Books) -> bool:
+        return books.open_now == HEALTHY_SOCKETS and books.count("replies") > 2 * HEALTHY_SOCKETS
+
     with running("--accounts", "400") as target:
-        rates = ("-u", "300", "-r", "100", "-t", "12s")
-        yield target, load(path, "-f", "tests/e2e/locustfile_target.py", "--host", target.url, *rates)
+        # a dialogue has twenty messages: none ends before the run, so that none is being opened at its end
+        users = ("-u", str(HEALTHY_SOCKETS), "-r", "100", "--message-rate", "0.5", *PATIENT)
+        arguments = ("-f", "tests/e2e/locustfile_target.py", "--host", target.url, *users)
+        yield target, load_until(used, "all sockets were in use", path, *arguments)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from locust import task
 
 from scenarios.tasks import feed_path, pong_id, test_account
+from tests.distributed import liveness
 from wsoak.load import WebSocketUser
+
+__all__ = ["ComingUser", "liveness"]
 
 
 class ComingUser(WebSocketUser):

@@ -10,6 +10,10 @@ from wsoak.load import WebSocketUser
 class CleaningUser(WebSocketUser):
     """Is most of the time in the middle of a request."""
 
+    def on_start(self) -> None:
+        """Begin."""
+        self.metric("began")
+
     @task
     def ask(self) -> None:
         """Ask."""
@@ -39,4 +43,5 @@ class InterruptedUser(CleaningUser):
         # in this order: it comes as far as its first yield, and finds that it has been killed meanwhile
         begin.set()
         asking.kill(block=False)
-        gevent.sleep(60)
+        self.metric("interrupted")
+        gevent.sleep(600)

@@ -4,9 +4,10 @@ from typing import Any
 
 from scenarios import echo
 from scenarios.dialogue import DialogueUser
+from tests.distributed import liveness
 from wsoak.wire.connection import Connection
 
-__all__ = ["DialogueUser", "EchoUser"]
+__all__ = ["DialogueUser", "EchoUser", "liveness"]
 
 
 class EchoUser(echo.EchoUser):

@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 
 import psutil
 
+from wsoak.judge.validity import Doubt, doubts
 from wsoak.ledger.books import Books
 from wsoak.ledger.rundir import RUN_FILE, RunReader
 
@@ -25,12 +26,21 @@ LOCUST: Final = str(Path(sys.executable).with_name("locust"))
 NO_CHECKS: Final = ("--checks", "none")
 """Before a test's own arguments, which may say otherwise: what most tests count is the load alone."""
 
+UNHURRIED: Final = ("--latency-limit", "60000")
+"""A machine that is busy with other tests has lags; they are no matter of most tests."""
+
+PATIENT: Final = ("--handshake-timeout", "60", "--reply-timeout", "60", "--close-timeout", "60")
+"""Nothing that such a machine holds up for a while is taken for lost."""
+
+ENDLESS: Final = ("-t", "10m")
+"""A run that the test ends, when it has seen what it waits for: how long that takes is the machine's."""
+
 PATIENCE_S: Final = 120.0
 """No healthy machine needs as long for anything here, however busy it is."""
 
 
-def eventually(holds: Callable[[], Any], what: str) -> None:
-    """Wait until a condition holds.
+def eventually(holds: Callable[[], Any], what: str, every_s: float = 0.05) -> None:
+    """Wait until a condition holds, and look at it every so many seconds.
 
     Raises:
         AssertionError: after ``PATIENCE_S``.
@@ -38,7 +48,7 @@ def eventually(holds: Callable[[], Any], what: str) -> None:
     give_up = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < give_up, f"it never came true: {what}"
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def is_alive(pid: int) -> bool:
@@ -121,7 +131,8 @@ class Load:
             assert self.process.poll() is None, f"locust ended before {what}:\n{self.so_far().said}"
             return (self.path / RUN_FILE).exists() and holds(RunReader(self.path).books())
 
-        eventually(look, what)
+        # all that was written until now is read: who looks too often takes the time of who is looked at
+        eventually(look, what, 0.2)
 
     def wait_for_sockets(self, number: int) -> None:
         """Wait until so many sockets have opened, and each of them has said something."""
@@ -129,6 +140,11 @@ class Load:
             lambda books: books.open_now >= number and books.count("replies") >= number,
             f"{number} sockets were open and in use",
         )
+
+    def end(self) -> Outcome:
+        """Ask the run to end, and wait for it."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
 
     def target_pid(self) -> int:
         """The process id of the embedded target."""
@@ -142,13 +158,15 @@ class Load:
 def loading(path: Path, *arguments: str, **env: str) -> Iterator[Load]:
     """A headless locust that writes its run to ``path``; killed at the end of the block if it still lives.
 
-    It leads a process group of its own, as it does when a shell starts it.
+    It leads a process group of its own, as it does when a shell starts it. Unless told otherwise, it is
+    unhurried.
 
     Args:
         arguments: further ones, such as the user classes.
         env: what the environment has besides.
     """
-    command = [LOCUST, *NO_CHECKS, *arguments, "--headless", "--only-summary", "--run-dir", str(path)]
+    shown = ("--headless", "--only-summary", "--run-dir", str(path))
+    command = [LOCUST, *NO_CHECKS, *UNHURRIED, *arguments, *shown]
     # beside the run's directory, and not in it; where that cannot be made, as near as may be
     folder = next(parent for parent in path.parents if parent.is_dir())
     out, err = folder / f"{path.name}.out", folder / f"{path.name}.err"
@@ -174,6 +192,52 @@ def load(path: Path, *arguments: str, **env: str) -> Outcome:
     """A headless locust from start to end; see ``loading``."""
     with loading(path, *arguments, **env) as started:
         return started.wait()
+
+
+def load_until(holds: Callable[[Books], bool], what: str, path: Path, *arguments: str, **env: str) -> Outcome:
+    """A headless locust that is asked to end when what its run directory says makes ``holds`` true."""
+    with loading(path, *arguments, *ENDLESS, **env) as started:
+        started.wait_for(holds, what)
+        return started.end()
+
+
+# ----------------------------------------------------------------------------------------------- validity
+
+BUSY: Final = frozenset({"generator-saturated", "worker-frozen"})
+"""What a machine that is busy with others rightly makes of a run, however patient that is: a process that
+stood still for long is called frozen, and one that makes up for it takes all of a core."""
+
+EXIT_INVALID: Final = 4
+
+
+def doubts_of(run: RunReader) -> dict[str, list[Doubt]]:
+    """The doubts about a run, by id."""
+    found: dict[str, list[Doubt]] = {}
+    for doubt in doubts(run.books(), run.header, damaged=run.damaged):
+        found.setdefault(doubt.id, []).append(doubt)
+    return found
+
+
+def invalid_because(run: RunReader) -> set[str]:
+    """The ids of the doubts that make a run invalid, without those that a busy machine may add."""
+    return _invalid(run) - BUSY
+
+
+def is_believed(done: Outcome) -> bool:
+    """Whether a run says that it is valid; it must be so, and where it is not, the machine's doing."""
+    invalid = _invalid(done.run)
+    assert invalid <= BUSY, done.said
+    assert ("The run is valid." in done.out) is not bool(invalid), done.said
+    return not invalid
+
+
+def is_valid(done: Outcome, code: int = 0) -> None:
+    """Assert that a run is valid, and ended with ``code``; or that the machine was ``BUSY``, and it so."""
+    assert done.code == (code if is_believed(done) else EXIT_INVALID), done.said
+
+
+def _invalid(run: RunReader) -> set[str]:
+    return {id_ for id_, some in doubts_of(run).items() if any(doubt.invalid for doubt in some)}
 
 
 # ----------------------------------------------------------------------------------------------- analysis

@@ -26,7 +26,7 @@ IDLE_S: Final = 6
 """After so many seconds of silence, an ``idle`` door of either proxy gives a socket up."""
 
 BUSY_S: Final = 60
-"""The same for every other door: no run is as long."""
+"""The same for every other door: whoever talks is never silent for as long."""
 
 
 @dataclass(frozen=True, slots=True)

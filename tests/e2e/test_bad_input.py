@@ -13,7 +13,7 @@ from tests.e2e.conftest import Healthy
 from tests.e2e.processes import Outcome, analysis, load
 
 USAGE, INVALID = 2, 4
-RATES = ("-u", "4", "-r", "4", "-t", "20s")
+RATES = ("-u", "4", "-r", "4", "-t", "10m")
 SECRET = "geheim-4711"
 
 LOG_LINE = re.compile(r"^\[[^]]+\] \S+/(INFO|WARNING|ERROR)/[\w.]+: (.*)$")

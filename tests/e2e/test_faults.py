@@ -9,18 +9,32 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from bench.incidents import BY_ID, INCIDENTS, USER_CLASSES, Incident
-from tests.e2e.processes import Outcome, analysis, findings, load
+from tests.e2e.processes import (
+    ENDLESS,
+    EXIT_INVALID,
+    Load,
+    Outcome,
+    analysis,
+    findings,
+    is_believed,
+    is_valid,
+    load_until,
+    loading,
+)
 from tests.target.client import running
+from wsoak.judge.findings import find
+from wsoak.ledger.books import Books
 from wsoak.ledger.outcomes import CANCELLED, RUN_ENDED
 from wsoak.ledger.records import ConnectionRecord
 
@@ -28,8 +42,8 @@ CLIENTS: Final = ("fast", "reference")
 USERS_A_SYSTEM: Final = 5
 AT_ONCE: Final = 4
 """Runs at a time: they mostly wait."""
-PATIENT: Final = ("--latency-limit", "10000")
-"""No latency is judged here: a generator that is late, as others keep the machine busy, does no harm."""
+PATIENT: Final = ("--handshake-timeout", "60", "--reply-timeout", "60")
+"""Before an incident's own options: what a busy machine holds up is no fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +96,7 @@ class Case:
 
     Attributes:
         incidents: what happens in it, by system.
+        seconds: how long it goes on at least, so that more could be found than what must be.
         systems: which are loaded; all of them unless given.
     """
 
@@ -121,12 +136,14 @@ CASES: Final = {
         of("dialogue:lost-history", share=0.2),
         of("roadmap:lost-events"),
         of("tasks:doubled-prefix"),
-        of("voice:deaf"),
+        # no machine is so busy that the other systems' sockets are silent for three of these
+        of("voice:deaf", options=("--heartbeat", "2")),
         seconds=10,
     ),
     "four": side_by_side(
         MISSING,
-        of("tasks:slow-auth", pool=1, delay_s=1.5),
+        # nor that their handshakes take as long
+        of("tasks:slow-auth", options=("--handshake-timeout", "6"), pool=1, delay_s=4.5),
         of("roadmap:send-after-close", how="drop"),
         of("call:nil-user", answer="none"),
     ),
@@ -156,20 +173,47 @@ def run_case(folder: Path, case: Case, client: str) -> Outcome:
     users = USERS_A_SYSTEM * len(case.systems)
     options = [word for incident in case.incidents.values() for word in incident.options]
     faults = [word for incident in case.incidents.values() for word in ("--fault", incident.fault)]
-    with running("--accounts", str(2 * users), *faults) as target:
-        return load(
+    with (
+        running("--accounts", str(2 * users), *faults) as target,
+        loading(
             folder / "run",
             *(USER_CLASSES[system] for system in case.systems),
             *("--host", target.url, "--client", client, "-u", str(users), "-r", str(users)),
-            *("-t", f"{case.seconds}s", "--message-rate", "5", *PATIENT, *options, *case.options),
-        )
+            *(*ENDLESS, "--message-rate", "5", *PATIENT, *options, *case.options),
+        ) as started,
+    ):
+        started.wait_for(partial(shows_enough, started, case), "all that happened could be found")
+        return started.end()
+
+
+def shows_enough(started: Load, case: Case, books: Books) -> bool:
+    """Whether the run has gone on for long enough, all systems were tried, and all incidents were met."""
+    if books.first_s is None or books.last_s is None or books.last_s - books.first_s < case.seconds:
+        return False
+    found = find(books, started.so_far().run.header["started_at"])
+    met = {(each.id, each.system) for each in found if evidence_of(case, each.system, each.evidence)}
+    tried = all(books.count("usable", system) for system in case.systems if system not in case.incidents)
+    return tried and met >= set(case.expected)
+
+
+def row_of(case: Case, system: str) -> Row:
+    """What must be found of the incident of a system."""
+    incident = case.incidents[system]
+    return ROWS.get(incident.fault, ROWS[incident.id])
+
+
+def evidence_of(case: Case, system: str, evidence: Iterable[str]) -> bool:
+    """Whether the evidence is that of what happened in the system."""
+    return system in case.incidents and row_of(case, system).evidence in " ".join(evidence)
 
 
 def run_unreachable(folder: Path, client: str) -> Outcome:
     """One run against nothing."""
     with closed_port() as url:
-        rates = ("-u", "6", "-r", "6", "-t", "4s")
-        return load(folder / "run", "EchoUser", "--host", url, "--client", client, *rates)
+        users = ("EchoUser", "--host", url, "--client", client, "-u", "6", "-r", "6")
+        return load_until(
+            lambda books: books.count("failed") >= 12, "all tried, and again", folder / "run", *users
+        )
 
 
 Runs = dict[tuple[str, str], Future[Outcome]]
@@ -207,13 +251,12 @@ def test_each_fault_is_found_by_its_name_and_nothing_else_is(runs: Runs, name: s
     assert sorted((finding["id"], finding["system"]) for finding in found) == case.expected, done.said
     assert json.loads((done.path / "findings.json").read_text()) == found
     for finding in found:
-        incident = case.incidents[finding["system"]]
-        row = ROWS.get(incident.fault, ROWS[incident.id])
-        assert row.evidence in " ".join(finding["evidence"]), finding
-        assert finding["severity"] in row.severity.split(" or "), finding
+        assert evidence_of(case, finding["system"], finding["evidence"]), finding
+        assert finding["severity"] in row_of(case, finding["system"]).severity.split(" or "), finding
         assert finding["count"] > 0
         assert finding["hint"]
-    assert "The run is valid." in done.out, done.said
+    # Locust's own code is 1 where a request failed, and not every fault makes one fail
+    assert done.code in ((0, 1) if is_believed(done) else (EXIT_INVALID,)), done.said
 
 
 def way_to_end(record: ConnectionRecord) -> tuple[Any, ...]:
@@ -244,7 +287,7 @@ def test_a_server_that_is_not_there_is_found_unreachable(runs: Runs, client: str
     (found,) = findings(done.path)
     assert (found["id"], found["severity"], found["share"]) == ("server-unreachable", "critical", 1.0)
     assert "ECONNREFUSED" in " ".join(found["evidence"])
-    assert done.code == 1, done.said
+    is_valid(done, 1)
 
 
 def test_compare_shows_that_all_handshakes_succeed_and_nothing_works(runs: Runs) -> None:
@@ -252,10 +295,14 @@ def test_compare_shows_that_all_handshakes_succeed_and_nothing_works(runs: Runs)
     answer = analysis("compare", before, after, "--json")
     assert answer.returncode == 0, answer.stderr
     (crashed,), (healthy,) = (json.loads(answer.stdout)[side] for side in ("before", "after"))
+    # of a run that a busy machine has made invalid, nobody says that it works
+    works = True if healthy["valid"] else None
     assert (crashed["handshake_success"], healthy["handshake_success"]) == (1.0, 1.0)
     assert (crashed["usable"], healthy["usable"]) == (0.0, 1.0)
-    assert (crashed["works"], healthy["works"]) == (False, True)
-    assert crashed["closes"] == {"1008 by server": crashed["handshakes"]}
+    assert (crashed["works"], healthy["works"]) == (False, works)
+    # the run's end may come before a server's close does
+    assert sum(crashed["closes"].values()) == crashed["handshakes"]
+    assert [way for way in crashed["closes"] if not way.endswith("by run's end")] == ["1008 by server"]
     assert [finding["id"] for finding in crashed["findings"]] == ["closed-policy-silent"]
     assert healthy["findings"] == []
 
@@ -272,6 +319,11 @@ def test_compare_tells_of_each_system_whether_it_works(runs: Runs) -> None:
     answer = analysis("compare", broken, healthy, "--json")
     assert answer.returncode == 0, answer.stderr
     (before,), (after,) = (json.loads(answer.stdout)[side] for side in ("before", "after"))
+    # of a run that a busy machine has made invalid, nobody says that anything works
+    works = {run["run_id"]: True if run["valid"] else None for run in (before, after)}
     working = {system: told["works"] for system, told in before["systems"].items()}
-    assert working == {system: system not in CASES["five"].incidents for system in USER_CLASSES}
-    assert {told["works"] for told in after["systems"].values()} == {True}
+    assert working == {
+        system: False if system in CASES["five"].incidents else works[before["run_id"]]
+        for system in USER_CLASSES
+    }
+    assert {told["works"] for told in after["systems"].values()} == {works[after["run_id"]]}

@@ -15,13 +15,15 @@ from typing import Any, Final
 
 import pytest
 
-from tests.e2e.processes import Outcome, eventually, findings, loading
-from tests.e2e.proxies import BUSY_S, IDLE_S, PROXIES, Door, proxying
+from tests.e2e.processes import ENDLESS, PATIENT, Outcome, eventually, findings, loading
+from tests.e2e.proxies import IDLE_S, PROXIES, Door, proxying
 from tests.target.client import Target, running
+from wsoak.ledger.books import Books
+from wsoak.ledger.outcomes import CANCELLED
+from wsoak.ledger.units import ns_to_s
 
 pytestmark = pytest.mark.real
 
-SECONDS: Final = 15
 USERS_A_DOOR: Final = 8
 
 
@@ -33,14 +35,16 @@ class Case:
     evidence: str = ""
 
 
-SILENCE = rf"The last bytes had come ({IDLE_S - 1}\.[5-9]|{IDLE_S})"
-"""The proxy's time-out, less what a busy machine takes to read those bytes."""
+SILENCE: Final = r"The last bytes had come ([\d.]+) s(?: to ([\d.]+) s)? before"
+SILENCE_S: Final = 0.5
+"""How far the silence may be from the proxy's time-out, on a machine that is not busy."""
+EVEN_S: Final = 1.0
+"""Silences that differ by more than this are no time-out's, by the rule; a busy machine makes them differ."""
 CASES: Final[dict[tuple[str, str], Case]] = {
     ("haproxy", "healthy"): Case(None),
     ("nginx", "healthy"): Case(None),
     ("haproxy", "dialogue"): Case(None),
     ("nginx", "dialogue"): Case(None),
-    # to the second, as a busy machine and a proxy's own clock may have it
     ("haproxy", "idle"): Case("idle-timeout", SILENCE),
     ("nginx", "idle"): Case("idle-timeout", SILENCE),
     ("haproxy", "dead"): Case("backend-dead", "No server is available to handle this request"),
@@ -58,15 +62,23 @@ CASES: Final[dict[tuple[str, str], Case]] = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The run, what it found, and the target behind the doors that work."""
+    """The run, what it found, and the target behind the doors that work.
+
+    ``held_up_s``: the longest that an answer, or a turn of the generator's event loop, took.
+    """
 
     target: Target
     done: Outcome
     found: list[dict[str, Any]]
+    held_up_s: float
 
     def of(self, name: str) -> list[dict[str, Any]]:
         """What was found on sockets of this name."""
         return [finding for finding in self.found if finding["system"] == name]
+
+
+UNEVEN: Final = frozenset({"server-crash", "connection-reset"})
+"""What sockets that a proxy ends read as, where nothing tells that all had been silent for as long."""
 
 
 def name_of(proxy: str, door: str) -> str:
@@ -102,7 +114,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             for door, url in stack.enter_context(proxying(proxy, folder / proxy.name, doors)).items()
         }
         users = USERS_A_DOOR * len(urls)
-        rates = ("-u", str(users), "-r", str(len(urls)), "-t", f"{SECONDS}s", "--message-rate", "5")
+        rates = ("-u", str(users), "-r", str(2 * len(urls)), "--message-rate", "5", *PATIENT, *ENDLESS)
         locustfile = "tests/e2e/locustfile_proxies.py"
         with loading(folder / "run", "-f", locustfile, *rates, DOORS=json.dumps(urls)) as started:
             started.wait_for(
@@ -112,17 +124,43 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
                 "all sockets of the target that is to be killed were in use",
             )
             killed.process.kill()
-            done = started.wait()
+            started.wait_for(met_everything, "each door was met by all of its users")
+            done = started.end()
         eventually(lambda: not target.metric("wsoak_target_open_sockets"), "the target saw all sockets end")
-        yield Run(target, done, findings(done.path))
+        books = done.run.books()
+        held_up_s = max(ns_to_s(books.histogram(kind).max_ns or 0) for kind in ("response", "hub"))
+        yield Run(target, done, findings(done.path), held_up_s)
+
+
+def met_everything(books: Books) -> bool:
+    """Whether each door's users had what they come for: answers, a refusal, or the end of their sockets."""
+    wanted = {"idle": "closed", "dead": "failed", "killed": "closed", "reset": "failed", "rejects": "failed"}
+    return (
+        all(
+            books.count(wanted.get(door, "replies"), name_of(proxy, door)) >= USERS_A_DOOR
+            for proxy, door in CASES
+        )
+        # those of the target that was killed have tried again
+        and all(books.count("failed", f"{proxy} killed") >= USERS_A_DOOR for proxy in PROXIES)
+        and books.count("closed", "dialogue") >= USERS_A_DOOR
+    )
 
 
 @pytest.mark.parametrize(("proxy", "door"), CASES, ids=[" ".join(case) for case in CASES])
 def test_behind_a_proxy_the_fault_is_found_and_nothing_else_is(run: Run, proxy: str, door: str) -> None:
     case, found = CASES[proxy, door], run.of(name_of(proxy, door))
+    if case.evidence == SILENCE and run.held_up_s > EVEN_S:
+        # what is left of a time-out when its silences are uneven: sockets that ended in some way
+        assert {finding["id"] for finding in found} <= {case.finding, *UNEVEN}, run.done.said
+        return
     assert [finding["id"] for finding in found] == ([case.finding] if case.finding else []), run.done.said
     for finding in found:
-        assert re.search(case.evidence, " ".join(finding["evidence"])), finding
+        told = re.search(case.evidence, " ".join(finding["evidence"]))
+        assert told, finding
+        if case.evidence == SILENCE:
+            off_s = SILENCE_S + run.held_up_s
+            for silence in told.groups(default=told[1]):
+                assert float(silence) == pytest.approx(IDLE_S, abs=off_s), finding
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
@@ -151,9 +189,17 @@ COUNTERS: Final = {
 def test_what_goes_through_a_proxy_arrives_and_is_counted_alike(run: Run, system: str, ours: str) -> None:
     books = run.done.run.books()
     counted = sum(books.count(ours, name) for name in SOCKETS_OF[system])
-    assert counted == run.target.metric(COUNTERS[ours], system=system) > 0
+    theirs = run.target.metric(COUNTERS[ours], system=system)
+    cancelled = [record for record in run.done.run.connections() if record.outcome == CANCELLED]
+    cut_off = sum(record.name in SOCKETS_OF[system] for record in cancelled)
+    if not cut_off:
+        assert counted == theirs > 0
+    elif ours in ("opened", "closed"):
+        # the run's end came while these were being opened: they reached the target, or did not
+        assert 0 < counted <= theirs <= counted + cut_off
+    else:
+        assert 0 < counted <= theirs
 
 
 def test_no_other_socket_is_blamed(run: Run) -> None:
     assert {finding["system"] for finding in run.found} <= {name_of(*each) for each in CASES}
-    assert BUSY_S > SECONDS

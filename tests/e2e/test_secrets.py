@@ -7,9 +7,10 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.processes import Outcome, analysis, load
+from tests.e2e.processes import ENDLESS, PATIENT, Outcome, analysis, loading
 from tests.target.client import PASSWORD, running
 
+USERS = 5
 JWT_SECRET = "a-secret-of-the-tests-0815-thirty-two-bytes"
 JWT_HEAD = "eyJhbGciOi"
 """The start of every JSON Web Token that is signed: ``{"alg":`` in base64."""
@@ -21,15 +22,20 @@ def printed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     path = tmp_path_factory.mktemp("secrets") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WSOAK_JWT_SECRET", JWT_SECRET)
-        with running("--ws-token-ttl", "2") as target:
-            yield load(
+        with (
+            running("--ws-token-ttl", "2") as target,
+            loading(
                 path,
                 *("DialogueUser", "--host", target.url, "--client", request.param, "--loglevel", "DEBUG"),
-                *("--checks", "security"),
-                *("-u", "5", "-r", "5", "-t", "8s", "--message-rate", "10"),
+                *("--checks", "security", *PATIENT, *ENDLESS),
+                *("-u", str(USERS), "-r", str(USERS), "--message-rate", "10"),
                 WSOAK_JWT_SECRET=JWT_SECRET,
                 WSOAK_PASSWORD=PASSWORD,
-            )
+            ) as started,
+        ):
+            # a conversation takes longer than a token lasts
+            started.wait_for(lambda books: books.count("opened") > 2 * USERS, "sockets were opened again")
+            yield started.end()
 
 
 def leaks(done: Outcome, secrets: tuple[str, ...]) -> list[str]:
@@ -47,6 +53,6 @@ def leaks(done: Outcome, secrets: tuple[str, ...]) -> list[str]:
 
 def test_neither_token_nor_password_nor_secret_is_left_anywhere(printed: Outcome) -> None:
     assert "/v1/auth/refresh" in printed.err, "tokens were renewed"
-    assert printed.run.books().count("opened") > 5, "and used again"
+    assert printed.run.books().count("opened") > USERS, "and used again"
     assert leaks(printed, (PASSWORD, JWT_SECRET, JWT_HEAD)) == [], printed.said
     assert {record.path.partition("?")[2] for record in printed.run.connections()} == {"token=***"}

@@ -629,3 +629,12 @@ def test_no_connection_speaks_for_two_findings(records: list[ConnectionRecord]) 
         assert 0 < finding.share <= 1
         assert finding.first_seen_s <= finding.last_seen_s
         assert all(sentence.isprintable() for sentence in finding.evidence)
+
+
+def test_a_proxy_without_a_back_end_may_be_one_whose_queue_is_full_and_the_hint_says_so() -> None:
+    (finding,) = found(books(times(6, failed, "rejected-503", status=503, body=HAPROXY_503)))
+
+    # HAProxy's answer is the same, to the byte
+    assert finding.id == "backend-dead"
+    for word in ("`timeout queue`", "`sQ`", "`maxconn`"):
+        assert word in finding.hint

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.judge.booked import START_S, books, closed, failed, healthy, row
-from wsoak.judge.validity import PREFLIGHT, SAMPLES_NEEDED, Doubt, doubts, is_valid
+from wsoak.judge.validity import PREFLIGHT, SAMPLES_NEEDED, WORKERS_GONE, Doubt, doubts, is_valid
 from wsoak.ledger.books import Books
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import DESCRIPTORS_EXHAUSTED, PORTS_EXHAUSTED
@@ -386,3 +386,28 @@ def test_a_run_that_its_checks_stopped_has_that_doubt_alone() -> None:
 
     assert list(raised) == ["preflight-failed"]
     assert raised["preflight-failed"].invalid
+
+
+IN_CHECKS: dict[str, Any] = {**ENDED, "load_began": False, "expected_workers": 2, "workers": []}
+
+
+@pytest.mark.parametrize(
+    ("header", "expected", "words"),
+    [
+        ({**IN_CHECKS, "ended_by": "signal"}, ["stopped-in-checks"], "stopped by a signal while its checks"),
+        ({**IN_CHECKS, "ended_by": "stopped"}, ["stopped-in-checks"], "The run was stopped while its checks"),
+        # what else ends a run before its load has a doubt, or a line in the log, of its own
+        ({**IN_CHECKS, "ended_by": PREFLIGHT}, ["preflight-failed"], "no load was made"),
+        ({**IN_CHECKS, "ended_by": WORKERS_GONE}, ["no-data", "workers-absent", "workers-gone"], ""),
+        ({**ENDED, "ended_by": "signal"}, ["no-data"], "No connection was tried"),
+    ],
+    ids=lambda value: str(value.get("ended_by")) if isinstance(value, dict) else "",
+)
+def test_a_run_that_was_stopped_during_its_checks_says_so_and_is_invalid(
+    header: dict[str, Any], expected: list[str], words: str
+) -> None:
+    raised = found(Books(), header)
+
+    assert list(raised) == expected
+    assert words in raised[expected[0]].reason
+    assert not is_valid(raised.values())

@@ -9,7 +9,7 @@ from tests.ledger.samples import connection
 from wsoak.ledger.delta import KINDS, Delta
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import OUTCOMES
-from wsoak.ledger.recorder import Recorder, Series
+from wsoak.ledger.recorder import READINGS, Recorder, Series
 from wsoak.ledger.timeline import COUNTERS, ZERO, value
 
 
@@ -93,6 +93,22 @@ def test_a_step_of_the_wall_clock_does_not_move_the_timeline() -> None:
     recorder.series("a").sent += 1
     assert counted(recorder.take(), "sent") == {(1, "a"): 1}
     assert recorder.unix_s(now_ns[0]) == EPOCH_S + 1
+
+
+@pytest.mark.parametrize("stalled", range(READINGS))
+def test_a_stall_while_the_clocks_are_read_does_not_move_the_timeline(stalled: int) -> None:
+    now_ns = [0]
+    read: list[int] = []
+
+    def wall_ns() -> int:
+        found = EPOCH_S * S + now_ns[0]
+        # after one of the readings the process stands still
+        now_ns[0] += 2 * S if len(read) == stalled else 0
+        read.append(found)
+        return found
+
+    recorder = Recorder("local", lambda: now_ns[0], wall_ns)
+    assert recorder.unix_s(now_ns[0]) == EPOCH_S + now_ns[0] / S
 
 
 def test_several_takes_within_a_second_add_up_to_one() -> None:

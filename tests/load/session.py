@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from gevent.event import Event
@@ -25,6 +25,9 @@ from wsoak.ledger.records import ConnectionRecord
 from wsoak.ledger.rundir import RunReader
 from wsoak.load import WebSocketUser
 from wsoak.load.hooks import Hooks, register
+
+PATIENT: Final = ("--handshake-timeout", "30", "--reply-timeout", "30", "--close-timeout", "30")
+"""On a busy machine what comes may come late; a test of what does not come says how long it waits."""
 
 
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +78,7 @@ class Session:
             host=host,
             parsed_options=parser.parse_args(
                 # what tests count is the load alone
-                ["--run-dir", str(run_dir), "--checks", "none", *headless, *arguments]
+                ["--run-dir", str(run_dir), "--checks", "none", *PATIENT, *headless, *arguments]
             ),
         )
         self.runner = self.environment.create_local_runner()

@@ -12,7 +12,7 @@ from locust.contrib.fasthttp import FastHttpSession
 from locust.event import EventHook
 
 from tests.ledger.clock import Clock
-from tests.wire.harness import Peer, listening
+from tests.wire.harness import PATIENCE_S, Peer, listening
 from wsoak.ledger.records import Observation
 from wsoak.load.api import HOPELESS, Answer, LogIns, answer_of
 
@@ -73,7 +73,9 @@ JSON: Final = b"Content-Type: application/json"
 )
 def test_an_answer_is_what_came_or_a_few_stable_words(answer: bytes, expected: Answer) -> None:
     with server(answer) as url:
-        session = FastHttpSession(url, REQUEST, None, network_timeout=5, connection_timeout=5)
+        session = FastHttpSession(
+            url, REQUEST, None, network_timeout=PATIENCE_S, connection_timeout=PATIENCE_S
+        )
         with session.request("GET", "/x", catch_response=True) as got:
             found = answer_of(got)
             got.success()
@@ -84,7 +86,7 @@ def test_an_answer_is_what_came_or_a_few_stable_words(answer: bytes, expected: A
 def test_nothing_listening_is_no_answer() -> None:
     with server(b"") as url:
         pass
-    session = FastHttpSession(url, REQUEST, None, connection_timeout=5)
+    session = FastHttpSession(url, REQUEST, None, connection_timeout=PATIENCE_S)
     with session.request("GET", "/x", catch_response=True) as got:
         assert answer_of(got) == Answer(0, None, "no answer: ConnectionRefusedError")
         got.success()

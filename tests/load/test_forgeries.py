@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jwt
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsoak.load.forgeries import expired, unsigned, wrong_signature
+from wsoak.load.forgeries import expired, forge, made_up, unsigned, wrong_signature
 from wsoak.load.tokens import mint
 
 SECRET = "a secret of thirty-two characters"
@@ -74,12 +75,56 @@ def test_an_expired_token_keeps_the_key_id_and_moves_the_time_before_which_it_is
 
 @pytest.mark.parametrize("text", ["", "opaque", "a.b", "a.b.c", "W10.W10.x", "..", "é.é.é"])
 def test_what_is_no_jwt_is_refused_without_being_quoted(text: str) -> None:
-    for forge in (wrong_signature, unsigned, lambda token: expired(token, SECRET)):
+    for make in (wrong_signature, unsigned, lambda token: expired(token, SECRET)):
         with pytest.raises(ValueError, match="no JWT") as caught:
-            forge(text)
+            make(text)
         assert str(caught.value) == "The text is no JWT in compact form."
 
 
 def test_a_token_without_a_signature_cannot_be_given_a_wrong_one() -> None:
     with pytest.raises(ValueError, match="no signature"):
         wrong_signature(unsigned(mint(SECRET, "u", 60)))
+
+
+NEEDING = ["forged-token-accepted", "unsigned-token-accepted"]
+EXPIRED = "expired-token-accepted"
+
+
+@pytest.mark.parametrize("secret", [SECRET, None, ""], ids=["secret", "none", "empty"])
+@pytest.mark.parametrize(
+    ("token", "unmade"),
+    [
+        (mint(SECRET, "u", 60), []),
+        (unsigned(mint(SECRET, "u", 60)), NEEDING[:1]),
+        ("opaque-0123456789-ABCDEF", NEEDING),
+        ("a.b.c", NEEDING),
+        ("", NEEDING),
+    ],
+    ids=["signed", "unsigned", "opaque", "three-parts", "empty"],
+)
+def test_what_takes_a_jwt_is_told_where_the_token_is_none(
+    token: str, unmade: list[str], secret: str | None
+) -> None:
+    made, missing = forge(token, secret)
+    wanted = {*NEEDING, *([EXPIRED] if secret else [])}
+    opaque = unmade == NEEDING
+    assert missing.keys() == ({*unmade, *([EXPIRED] if secret else [])} if opaque else set(unmade))
+    assert made.keys() == ({"made-up-token-accepted"} if opaque else wanted - missing.keys())
+    # what is unsigned already is the forgery
+    assert token not in made.values() or unmade == NEEDING[:1]
+    assert all(token not in why for why in missing.values() if token)
+
+
+@settings(max_examples=50)
+@given(st.text(max_size=40))
+def test_a_made_up_token_looks_like_the_token_and_is_another(token: str) -> None:
+    forged = made_up(token)
+
+    def shape(text: str) -> str:
+        return re.sub("[A-Z]", "A", re.sub("[a-z]", "a", re.sub("[0-9]", "0", text)))
+
+    assert shape(forged[: len(token)]) == shape(token)
+    assert len(forged) >= 16
+    assert all(
+        (old == new) is not (old.isascii() and old.isalnum()) for old, new in zip(token, forged, strict=False)
+    )

@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 import psutil
 import pytest
+from gevent.event import Event
 from locust import task
 from locust.env import Environment
 from locust.event import Events
@@ -20,7 +21,7 @@ from locust.event import Events
 from scenarios.echo import EchoUser
 from tests.load.session import Session, often, rest, script, session
 from tests.target.client import Target
-from tests.wire.harness import Listener, Peer, RealServer, listening, until
+from tests.wire.harness import Listener, Peer, RealServer, close_frame, listening, until
 from wsoak.judge.validity import Doubt
 from wsoak.ledger.books import Books
 from wsoak.ledger.rundir import RunReader, UnwritableRun
@@ -61,6 +62,11 @@ def replies(made: Session) -> int:
     return int(made.environment.stats.get("echo", "WSREQ").num_requests)
 
 
+def opened(made: Session) -> int:
+    """Sockets that have opened so far."""
+    return int(made.books().count("opened"))
+
+
 # --------------------------------------------------------------------------------------------------- runs
 
 
@@ -69,7 +75,7 @@ def test_a_run_against_a_real_server_has_books_that_agree(real_server: RealServe
     arguments = ("--message-rate", "0", "--sockets-per-user", "2")
     with session(EchoUser, host=real_server.url, run_dir=tmp_path / "r", arguments=arguments) as made:
         made.start(3)
-        until(lambda: replies(made) > 100)
+        until(lambda: replies(made) > 100 and opened(made) == 6)
         books = made.books()
         reader = made.stop()
         stats = made.environment.stats
@@ -138,7 +144,7 @@ def test_a_ui_session_gives_each_run_a_directory_and_fresh_figures(tmp_path: Pat
         for users in (2, 3):
             made.start(users)
             assert made.environment.stats.get("echo", "WSCLOSE").num_requests == 0
-            until(lambda: replies(made) > 20)
+            until(lambda users=users: replies(made) > 20 and opened(made) == users)  # type: ignore[misc]
             readers.append(made.stop())
             assert made.environment.stats.get("echo", "WSOPEN").num_requests == users
             assert made.generator is None
@@ -277,17 +283,20 @@ def test_a_signal_stops_the_run_before_the_exit_code_is_read(tmp_path: Path) -> 
 
 
 def test_a_signal_while_the_run_is_being_finished_waits_for_its_verdict(tmp_path: Path) -> None:
-    def never_answers_a_close(peer: Peer) -> None:
-        peer.accept().wait_for_end()
+    go = Event()
+
+    def takes_its_time_for_a_close(peer: Peer) -> None:
+        peer.accept().hear_close()
+        go.wait()
+        peer.send(close_frame(1000))
 
     def body(user: Any) -> None:
         user.connect("/x")
         rest()
 
-    arguments = ("--close-timeout", "0.3")
     with (
-        listening(never_answers_a_close) as listener,
-        session(script(body), host=url_of(listener), run_dir=tmp_path / "r", arguments=arguments) as made,
+        listening(takes_its_time_for_a_close) as listener,
+        session(script(body), host=url_of(listener), run_dir=tmp_path / "r") as made,
     ):
         made.start()
         until(lambda: made.generator.client.open_connections)
@@ -303,6 +312,8 @@ def test_a_signal_while_the_run_is_being_finished_waits_for_its_verdict(tmp_path
         stopping = gevent.spawn(made.runner.stop)
         until(lambda: made.ending)
         assert seen == []
+        # not before whoever quits has begun to wait
+        gevent.spawn(go.set)
         made.quit()
         assert seen == ["finished"]
         stopping.get()
@@ -483,7 +494,7 @@ def test_the_live_line_is_shown_while_the_run_goes_on(
     ):
         made.start(2)
         until(live)
-    assert re.match(r"wsoak 0:0\d \| ", shown[0])
+    assert re.match(r"wsoak \d+:\d\d \| ", shown[0])
     assert line.__module__ == "wsoak.load.live"
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-import gevent
 import pytest
 from gevent.queue import Queue
 
-from tests.wire.harness import OPENERS, Peer, Run, close_frame, listening
+from tests.wire.conftest import steady_clock
+from tests.wire.harness import OPENERS, Peer, Run, close_frame, listening, until
+from wsoak.ledger.units import NS_PER_MS
 from wsoak.load.one_way import OneWay
 from wsoak.load.user import WebSocketUser
 from wsoak.wire.client import Settings
 from wsoak.wire.message import Message
+
+__all__ = ["steady_clock"]
 
 SENT = 5
 FINDINGS = ("relay-lost", "messages-repeated", "messages-reordered")
@@ -156,7 +160,8 @@ def test_what_was_given_up_is_not_waited_for_again_nor_counted_when_it_comes_lat
 
 def test_a_delivery_is_from_the_send_to_the_receipt() -> None:
     def late(texts: list[str]) -> list[str]:
-        gevent.sleep(0.1)
+        late_ns = time.perf_counter_ns() + 100 * NS_PER_MS
+        until(lambda: time.perf_counter_ns() > late_ns)
         return texts
 
     with one_way(Relay(late, sent=1)) as (way, observer):

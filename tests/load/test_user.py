@@ -47,7 +47,8 @@ def url_of(listener: Listener, scheme: str = "http", path: str = "") -> str:
 def test_a_socket_goes_to_the_host_whatever_its_scheme(
     scheme: str, prefix: str, certificates: Certificates, tmp_path: Path
 ) -> None:
-    asked = []
+    asked: list[str] = []
+    talked: list[bool] = []
 
     def server(peer: Peer) -> None:
         asked.append(peer.path)
@@ -56,6 +57,7 @@ def test_a_socket_goes_to_the_host_whatever_its_scheme(
     def body(user: Any) -> None:
         with user.connect("/chat?token=t") as ws:
             assert ws.request({"reply_to": 1}, reply_to=1) is not None
+        talked.append(True)
         rest()
 
     tls = certificates.of_server() if scheme in ("https", "wss") else None
@@ -65,7 +67,7 @@ def test_a_socket_goes_to_the_host_whatever_its_scheme(
             host=url_of(listener, scheme, prefix),
             run_dir=tmp_path / "r",
             arguments=("--tls-ca", str(certificates.authority)),
-            done=lambda made: not made.generator.client.open_connections and asked,
+            done=lambda _: talked,
         )
     whole = prefix.rstrip("/") + "/chat"
     assert asked == [f"{whole}?token=t"]
@@ -247,7 +249,8 @@ def test_a_user_forgets_the_sockets_that_have_ended(tmp_path: Path) -> None:
         found = records(
             script(body), host=url_of(listener), run_dir=tmp_path / "r", done=lambda _: held and not held[-1]
         )
-    assert max(held) <= 17
+    # each with what came on it: those of many users would be a leak to whoever watches for minutes
+    assert max(held) <= 5
     assert [record.reason for record in found if record.name == "/kept"] == ["run ended"]
 
 
@@ -421,6 +424,8 @@ def reconnecting(
 def test_attempts_are_numbered_and_waited_for_as_the_policy_says(
     server: Server, numbers: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # however slow the machine is, none of these sockets held
+    monkeypatch.setattr(user_module, "HELD_S", 3600.0)
     failures = [number for number in numbers if number]
     assert reconnecting(server, "backoff", tmp_path, monkeypatch) == (numbers, failures)
     assert reconnecting(server, "immediate", tmp_path, monkeypatch) == (numbers, [])
@@ -453,9 +458,9 @@ def test_a_peer_that_was_lost_is_reconnected_to_as_after_a_failure(
             host=url_of(listener),
             run_dir=tmp_path / "r",
             arguments=("--close-timeout", "0.05"),
-            done=lambda _: listener.accepted == 3,
+            done=lambda _: listener.accepted >= 3,
         )
-    assert [record.attempt for record in found] == [0, 1, 2]
+    assert [record.attempt for record in found][:3] == [0, 1, 2]
     assert found[0].detail == "heartbeat-lost"
 
 
@@ -564,12 +569,12 @@ def test_an_account_is_the_files_or_made(tmp_path: Path) -> None:
         rest()
 
     with listening(echo) as listener:
-        for name, arguments in (("file", ("--accounts", str(accounts))), ("made", ())):
+        for count, name, arguments in ((2, "file", ("--accounts", str(accounts))), (4, "made", ())):
             with session(
                 script(body), host=url_of(listener), run_dir=tmp_path / name, arguments=arguments
             ) as made:
                 made.start(2)
-                until(lambda: len(given) % 2 == 0 and given)
+                until(lambda count=count: len(given) == count)  # type: ignore[misc]
     assert sorted(account["phone"] for account in given) == ["1", "2", "made 0", "made 1"]
 
 
@@ -584,10 +589,11 @@ def test_the_account_of_a_user_that_has_ended_goes_to_the_next(tmp_path: Path) -
         listening(echo) as listener,
         session(script(body), host=url_of(listener), run_dir=tmp_path / "r") as made,
     ):
-        for users in (3, 0, 3, 1, 3):
+        for users, ever in ((3, 3), (0, 3), (3, 6), (1, 6), (3, 8)):
             made.runner.start(users, 100)
-            until(lambda users=users: made.runner.user_count == users)  # type: ignore[misc]
-        until(lambda: len(given) == 8)
+            until(
+                lambda users=users, ever=ever: made.runner.user_count == users and len(given) == ever  # type: ignore[misc]
+            )
     assert given[:6] == ["0", "1", "2", "0", "1", "2"]
     assert set(given[6:]) < {"0", "1", "2"}
 
@@ -728,6 +734,8 @@ def test_api_calls_are_in_locusts_tables_under_stable_names_and_errors(tmp_path:
             user.api("GET", f"/good?token={TOKEN}"),
             user.api("DELETE", "/v1/things/123?x=1", name="/v1/things/{id}"),
             *[user.api("GET", f"/{path}?t={TOKEN}") for path in ("no", "gone", "zip", "brotli", "away")],
+            user.api("GET", "/no", name="/may be", needs=("x",), accepts=(401,)),
+            user.api("GET", "/no", name="/must be", accepts=(404,)),
         ]
 
     made, (answers,) = with_http(server, body, tmp_path)
@@ -739,18 +747,22 @@ def test_api_calls_are_in_locusts_tables_under_stable_names_and_errors(tmp_path:
         Answer(200, None, "unreadable answer: error"),
         Answer(0, None, "unreadable answer: error"),
         Answer(307, None, "HTTP 307"),
+        Answer(401, {"detail": "S3CRET"}, ""),
+        Answer(401, {"detail": "S3CRET"}, "HTTP 401"),
     ]
     stats = made.environment.stats
     rows = {key: (entry.num_requests, entry.num_failures) for key, entry in stats.entries.items()}
     assert rows == {
         ("/good", "GET"): (1, 0),
         ("/v1/things/{id}", "DELETE"): (1, 0),
-        **{(f"/{path}", "GET"): (1, 1) for path in ("no", "gone", "zip", "brotli", "away")},
+        **{(f"/{path}", "GET"): (1, 1) for path in ("no", "gone", "zip", "brotli", "away", "must be")},
+        ("/may be", "GET"): (1, 0),
     }
     assert sorted(error.to_name() for error in stats.errors.values()) == [
         "GET /away: HTTP 307",
         "GET /brotli: unreadable answer: error",
         "GET /gone: no answer: HTTPConnectionClosed",
+        "GET /must be: HTTP 401",
         "GET /no: HTTP 401",
         "GET /zip: unreadable answer: error",
     ]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.load.conftest import command_line, target
+from tests.load.conftest import command_line, patient, target
 
-__all__ = ["command_line", "target"]
+__all__ = ["command_line", "patient", "target"]

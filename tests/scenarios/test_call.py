@@ -111,10 +111,10 @@ def test_people_call_one_another_and_leave_no_call_behind(
     caplog.set_level(logging.DEBUG)
     before = calls(target)
     # with a stop time-out, as a request that is under way when its user is killed may have made a call
-    arguments = ("--message-rate", "0", "--sockets-per-user", "2", "--stop-timeout", "20")
+    arguments = ("--message-rate", "0", "--sockets-per-user", "2", "--stop-timeout", "60")
     with session(CallUser, host=target.url, run_dir=tmp_path / "r", arguments=arguments) as made:
         made.start(3)
-        until(lambda: passed(made, "no call left") >= 12)
+        until(lambda: passed(made, "no call left") >= 12 and passed(made, "log-in of both") == 6)
         reader = made.stop()
         assert calls(target) == before
     books, stats = reader.books(), made.environment.stats
@@ -154,7 +154,13 @@ def test_both_sockets_send_at_the_rate_and_a_call_that_the_run_cuts_off_is_ended
     arguments = ("--message-rate", "20")
     with session(Talker, host=target.url, run_dir=tmp_path / "r", arguments=arguments) as made:
         made.start(2)
-        until(lambda: made.books().count("received", NAME) >= 20)
+        sockets = made.generator.client.open_connections
+        until(
+            lambda: (
+                made.books().count("received", NAME) >= 20
+                and sorted(ws.messages_sent > 1 for ws in sockets) == [True] * 4
+            )
+        )
         assert calls(target) == before + 2
         reader = made.stop()
         assert calls(target) == before
@@ -234,12 +240,17 @@ def stays(books: Books) -> bool:
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Users wait for little."""
-    monkeypatch.setattr("scenarios.call.RELEASE_S", 0.05)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users wait for little, but for a server that lets go of a call."""
     monkeypatch.setattr("scenarios.call.COUNT_EVERY_S", 0.1)
     monkeypatch.setattr(Line, "count_due_s", 0.0)
     monkeypatch.setattr(CallUser, "wait_time", constant(0.05))
+
+
+@pytest.fixture
+def hasty(brisk: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - it is wanted first
+    """Users do not wait either for a server that keeps its calls."""
+    monkeypatch.setattr("scenarios.call.RELEASE_S", 0.05)
 
 
 FAULTS: dict[str, tuple[str, dict[str, Any], Callable[[Books], bool], str, str, str]] = {
@@ -305,7 +316,7 @@ def test_stale_calls_climb_while_the_load_goes_on(target: Target, tmp_path: Path
     assert stale.count == stale.of == reader.books().count("check_failed", "no call left")
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("brisk")
 def test_a_busy_line_that_is_nobodys_fault_is_no_finding(target: Target, tmp_path: Path) -> None:
     # both users have the same two accounts: one of them is always refused
     arguments = (*accounts_file(tmp_path, "alice20", "bob20"), "--message-rate", "20")
@@ -316,7 +327,7 @@ def test_a_busy_line_that_is_nobodys_fault_is_no_finding(target: Target, tmp_pat
     assert found_in(reader) == []
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("brisk")
 def test_a_line_that_is_busy_with_a_call_of_a_killed_run_says_which(target: Target, tmp_path: Path) -> None:
     arguments = accounts_file(tmp_path, "alice30", "bob30")
     credentials = {"username": "bob30", "password": PASSWORD}

@@ -7,14 +7,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from scenarios.call import CallUser
 from scenarios.dialogue import NAME, DialogueUser
 from scenarios.echo import EchoUser
+from scenarios.tasks import TasksUser
+from scenarios.voice import VoiceUser
 from tests.load.conftest import SECRET
 from tests.target.client import Account, Target
 from wsoak.load import WebSocketUser
 from wsoak.load.checks.limits import Plan
 from wsoak.load.checks.preflight import Checked, check
 from wsoak.load.checks.rehearsal import Rehearsal, Where
+from wsoak.load.forgeries import forge
 from wsoak.load.options import Options
 
 
@@ -101,3 +105,31 @@ def test_what_a_run_left_is_removed_and_counted(target: Target) -> None:
     assert [account.http("GET", f"/v1/dialogues/{each}/history")[0] for each in left] == [404, 404]
     assert account.history(kept) == []
     account.http("DELETE", f"/v1/dialogues/{kept}")
+
+
+GUARDED = (DialogueUser, CallUser, TasksUser, VoiceUser)
+
+
+def test_of_a_server_with_opaque_tokens_the_doors_that_take_no_jwt_are_tried(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for user_class in GUARDED:
+        monkeypatch.setattr(
+            f"{user_class.__module__}.forge", lambda _, secret: forge("0paque-token-of-16", secret)
+        )
+    found = check(GUARDED, where(target), Plan(1), security=True)
+    assert found.outcome.failed == []
+    assert [(step.scenario, step.name, step.text) for step in found.outcome.steps if step.result != "ok"] == [
+        (
+            user_class.__name__,
+            "doors",
+            "not applicable, as the server's tokens are no signed JWTs: with a token whose signature is "
+            "wrong, with an unsigned token (alg: none) and with an expired token",
+        )
+        for user_class in GUARDED
+    ]
+    for user_class in GUARDED:
+        doors = {each.finding: each for each in found.outcome.doors if each.scenario == user_class.__name__}
+        assert {"unauthenticated-accepted", "made-up-token-accepted"} <= doors.keys()
+        assert len(doors) > 2
+        assert not [door for door in doors.values() if door.accepted or door.seen.startswith("not tried")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,9 +23,10 @@ from scenarios.dialogue import (
 from scenarios.dialogue import (
     test_account as account_number,
 )
-from tests.load.session import Session, session
+from tests.load.session import Session, rest, session
 from tests.target.client import PASSWORD, Target, running
 from tests.wire.harness import until
+from wsoak.load.api import Answer
 from wsoak.wire.message import Message
 
 FINDINGS = ("history-lost", "messages-repeated", "messages-reordered")
@@ -145,11 +147,16 @@ def test_readers_talk_and_leave_nothing_behind(
     caplog.set_level(logging.DEBUG)
     before = sessions(target)
     # with a stop time-out, as a request that is under way when its user is killed may have made a session
-    arguments = ("--message-rate", "0", "--sockets-per-user", "2", "--stop-timeout", "20")
+    arguments = ("--message-rate", "0", "--sockets-per-user", "2", "--stop-timeout", "60")
     with session(DialogueUser, host=target.url, run_dir=tmp_path / "r", arguments=arguments) as made:
         made.start(3)
         stats = made.environment.stats
-        until(lambda: stats.get("/v1/dialogues/{session_id}", "DELETE").num_requests >= 12)
+        until(
+            lambda: (
+                stats.get("/v1/dialogues/{session_id}", "DELETE").num_requests >= 12
+                and made.books().count("check_passed", "there are books") == 3
+            )
+        )
         reader = made.stop()
         assert sessions(target) == before
     books = reader.books()
@@ -182,13 +189,56 @@ def test_a_conversation_that_the_run_cuts_off_is_verified_and_deleted(target: Ta
     arguments = ("--message-rate", "50")
     with session(DialogueUser, host=target.url, run_dir=tmp_path / "r", arguments=arguments) as made:
         made.start(2)
-        until(lambda: replies(made) > 4)
-        assert sessions(target) == before + 2
+        sockets = made.generator.client.open_connections
+        # the sockets last: what is asked of the target takes a while, in which a conversation may end
+        until(
+            lambda: (
+                sessions(target) == before + 2
+                and replies(made) > 4
+                and sorted(ws.usable for ws in sockets) == [True] * 2
+            )
+        )
         reader = made.stop()
         assert sessions(target) == before
     books = reader.books()
     assert books.observations["history-lost", NAME].of > 0
     assert sum(group.count for kind, group in books.ends.items() if kind.ended_by_run) == 2
+
+
+def test_a_deletion_whose_answer_a_kill_cut_off_is_asked_for_again_and_may_be_done(
+    target: Target, tmp_path: Path
+) -> None:
+    before = sessions(target)
+    deletions: defaultdict[str, list[Any]] = defaultdict(list)
+    histories: Counter[str] = Counter()
+
+    class Cut(DialogueUser):
+        """Is killed when the server has deleted its session, and before it knows."""
+
+        def api(self, method: str, path: str, **more: Any) -> Any:
+            """See ``WebSocketUser``."""
+            if path.endswith("/history"):
+                # what was not verified stays to be verified, as long as there is something to look at
+                histories[path] += 1
+                return Answer(0, None, "no answer")
+            answer = super().api(method, path, **more)
+            if method == "DELETE":
+                deletions[path].append(more["accepts"])
+                if len(deletions[path]) == 1:
+                    rest()
+            return answer
+
+    with session(Cut, host=target.url, run_dir=tmp_path / "r", arguments=("--message-rate", "0")) as made:
+        made.start(2)
+        until(lambda: len(deletions) == 2)
+        assert sessions(target) == before
+        made.stop()
+    # the first time, a session that the server does not know is one that it has lost
+    assert list(deletions.values()) == [[(), (404,)]] * 2
+    assert list(histories.values()) == [1, 1]
+    stats = made.environment.stats
+    assert stats.get("/v1/dialogues/{session_id}", "DELETE").num_requests == 4
+    assert not stats.errors
 
 
 def replies(made: Session) -> int:

@@ -56,7 +56,7 @@ def deleted(made: Session) -> int:
 @pytest.mark.parametrize("client", CLIENTS)
 def test_tasks_are_watched_to_their_end_and_none_is_left(target: Target, tmp_path: Path, client: str) -> None:
     before = tasks(target)
-    arguments = ("--sockets-per-user", "2", "--stop-timeout", "20", "--client", client)
+    arguments = ("--sockets-per-user", "2", "--stop-timeout", "60", "--client", client)
     with session(Quick, host=target.url, run_dir=tmp_path / "r", arguments=arguments) as made:
         made.start(2)
         # the third task of each is left half-way
@@ -74,15 +74,15 @@ def test_tasks_are_watched_to_their_end_and_none_is_left(target: Target, tmp_pat
     }
     left = [record for record in ends if record.initiator == "client"]
     assert len(left) >= 4
-    # half-way: a whole task has twelve events
-    assert all(2 + LEFT_AFTER <= record.messages_received < 2 + 12 for record in left)
+    # half-way: a whole task has twelve events, which may all have come when a busy machine lets us go
+    assert all(2 + LEFT_AFTER <= record.messages_received <= 2 + 12 for record in left)
     assert books.count("check_failed") == 0
     assert books.count("check_passed", "roadmap: completed") >= 16
     # what had come and was not looked at when the run ended is not counted
     events = books.count("received", NAME) - 2 * books.count("opened", NAME)
     for id_ in SEQUENCE:
         assert books.observations[id_, NAME].count == 0
-        assert events - 12 <= books.observations[id_, NAME].of <= events
+        assert events - 4 * 12 <= books.observations[id_, NAME].of <= events
     live = books.histogram("delivery", NAME)
     assert 0 < live.total < books.observations["sequence-gap", NAME].of
     assert live.over == 0
@@ -111,7 +111,10 @@ def test_each_fault_is_found_by_its_name_and_nothing_else_is(
     with target.fault(NAME, fault, **params):
         with session(Quick, host=target.url, run_dir=tmp_path / "r", arguments=arguments) as made:
             made.start(3)
-            until(lambda: sum(1 for _ in seen(made.books(), finding)) >= 1 and attempts(made.books()) >= 5)
+            until(lambda: seen(made.books(), finding) and attempts(made.books()) >= 5)
+            if fault == "lost-events":
+                # a share of few is any
+                until(lambda: made.books().observations["sequence-gap", NAME].of >= 200)
             reader = made.stop()
         assert found_in(reader) == [finding]
         assert tasks(target) == before
@@ -147,7 +150,7 @@ def test_an_impatient_client_makes_a_storm_of_a_missing_route(target: Target, tm
     ):
         made.start(2)
         # a storm is one that goes on
-        until(lambda: len(made.books().seconds) >= 4)
+        until(lambda: len(made.books().seconds) >= 4 and made.books().count("failed", NAME) > 100)
         reader = made.stop()
     (told,) = find(reader.books(), float(reader.header["started_at"]))
     assert told.id == "route-not-found"

@@ -208,15 +208,17 @@ def test_users_watch_their_tasks_to_the_end_and_leave_none_behind(
     arguments = (*QUICK, "--sockets-per-user", "2")
     with session(TasksUser, host=target.url, run_dir=tmp_path / "r", arguments=arguments) as made:
         made.start(2)
-        until(lambda: done(made) >= 20)
+        # whichever feed of its user created a task, both are told of it
+        wanted = 2 * 20 * len(COURSE)
+        until(lambda: done(made) >= 20 and made.books().histogram("delivery", NAME).total >= wanted)
+        until(lambda: made.books().count("usable", NAME) == 4)
         reader = made.stop()
         assert tasks_left(target) == before
     books = reader.books()
     stats = made.environment.stats
     assert not stats.errors
     assert books.count("check_failed") == 0
-    # whichever feed of its user created a task, both are told of it
-    assert books.histogram("delivery", NAME).total >= 2 * 20 * len(COURSE)
+    assert books.histogram("delivery", NAME).total >= wanted
     for figure in ("task queued", "task done"):
         assert books.histogram("metric", figure).total >= 20
     gaps = books.observations["sequence-gap", NAME]
@@ -239,8 +241,7 @@ def test_without_the_secret_tokens_come_from_the_log_in_and_tasks_on_a_schedule(
     arguments = ("--message-rate", "50")
     with session(TasksUser, host=target.url, run_dir=tmp_path / "r", arguments=arguments) as made:
         made.start(2)
-        until(lambda: done(made) >= 5)
-        assert tasks_left(target) > before
+        until(lambda: done(made) >= 5 and tasks_left(target) > before)
         reader = made.stop()
         assert tasks_left(target) == before
     assert made.environment.stats.get("/api/v1/auth/login", "POST").num_requests == 2
@@ -278,7 +279,9 @@ def test_tokens_that_the_server_ends_are_found_on_reconnects_and_nothing_is_left
             assert tasks_left(target) == before
     assert finding_ids(reader) == ["credentials-expired"]
     turned_away = [record for record in reader.connections() if record.code == 1008]
-    assert [record.attempt for record in turned_away] == [1, 1, 1]
+    # a user may have tried again before the last of them was turned away for the first time
+    attempts = [record.attempt for record in turned_away]
+    assert (attempts.count(1), min(attempts)) == (3, 1)
     assert {record.server_error for record in turned_away} == {"Authentication failed: token expired"}
 
 

@@ -141,8 +141,9 @@ def test_devices_speak_by_their_schedule_and_leave_nothing_behind(
         Busy, host=target.url, run_dir=tmp_path / "r", arguments=("--sockets-per-user", "2")
     ) as made:
         made.start(2)
-        # each device ends a session, and begins another
-        until(lambda: answered(made) >= 9)
+        stats = made.environment.stats
+        # one device at least ends a session, and begins another
+        until(lambda: answered(made) >= 9 and stats.get("/v1/voice/login", "POST").num_requests == 4)
         assert sessions(target) > before
         reader = made.stop()
         until(lambda: sessions(target) == before)
@@ -165,7 +166,6 @@ def test_devices_speak_by_their_schedule_and_leave_nothing_behind(
     heard = books.histogram("metric", "voice: first audio").total
     assert exchanges <= heard <= spoken
     assert 2 * exchanges <= books.histogram("metric", "voice: jitter").total <= 4 * spoken
-    stats = made.environment.stats
     assert sorted(key for key in stats.entries if not key[1].startswith("WS")) == [
         ("/v1/voice/login", "POST")
     ]
@@ -190,12 +190,13 @@ class Case:
 
 
 CASES = [
-    Case("close-after-hello", "closed-no-status", (1005, "server", ""), frozenset({"", "idle"})),
+    # who comes to a stand itself begins its next step before it reads that the socket has ended
+    Case("close-after-hello", "closed-no-status", (1005, "server", ""), frozenset({"", "idle", "listening"})),
     Case(
         "drop-mid-utterance",
         "connection-reset",
         (1006, "network", "reset"),
-        frozenset({"listening"}),
+        frozenset({"listening", "answering"}),
         params=(("frame", 2),),
     ),
     Case(
@@ -203,7 +204,8 @@ CASES = [
         "peer-silent",
         (1006, "client", "heartbeat-lost"),
         frozenset({"answering"}),
-        ("--heartbeat", "0.5", "--close-timeout", "0.1"),
+        # a healthy server, and we, may come to a stand for some seconds on a busy machine
+        ("--heartbeat", "1.5", "--close-timeout", "3"),
     ),
 ]
 
@@ -240,7 +242,8 @@ def test_a_fault_is_found_by_its_name_and_the_devices_come_back_to_work(
         assert {record.sent_code for record in struck} == {1011}
         assert books.count("reply_lost", NAME) == len(struck)
     else:
-        assert len(struck) - 1 <= books.count("send_on_closed", NAME) <= len(struck)
+        told = books.count("send_on_closed", NAME) + books.count("reply_lost", NAME)
+        assert len(struck) - 1 <= told <= len(struck)
 
 
 def test_a_device_outlives_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as library_connect
 
 ROOT = Path(__file__).parents[2]
 PHONE, PASSWORD = "13900000002", "Test@123456"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
+PATIENT: dict[str, Any] = {"open_timeout": PATIENCE_S, "close_timeout": PATIENCE_S, "ping_interval": None}
+"""Options of a ``websockets`` client that takes no pause of a busy machine for the end of its peer."""
+
+
+def connect(url: str, **options: Any) -> ClientConnection:
+    """An open socket of a patient client; options go before its own."""
+    made: ClientConnection = library_connect(url, **PATIENT | options)
+    return made
 
 
 def eventually(holds: Callable[[], bool]) -> None:
@@ -67,6 +77,13 @@ class Account:
         return messages
 
 
+def total(samples: list[Sample], name: str, **labels: str) -> float:
+    """The samples of this name that have these labels, summed up."""
+    return sum(
+        sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
 class Target:
     """A running target."""
 
@@ -104,16 +121,15 @@ class Target:
         finally:
             self.switch(system, fault, on=False)
 
-    def metric(self, name: str, **labels: str) -> float:
-        """A sample of ``/metrics``; 0 where there is none."""
+    def samples(self) -> list[Sample]:
+        """All samples of ``/metrics``, of one moment."""
         with urllib.request.urlopen(self.url + "/metrics", timeout=PATIENCE_S) as answer:
             text = answer.read().decode()
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample of ``/metrics``; 0 where there is none."""
+        return total(self.samples(), name, **labels)
 
     def stop(self) -> int:
         """End it by SIGTERM, if it lives; returns its exit code."""

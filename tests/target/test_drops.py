@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from target.drops import KEPT, DropError, DropOrder, Drops, read_order
-from tests.target.client import PATIENCE_S, Account, Target, closing, eventually, running
+from tests.target.client import PATIENCE_S, Account, Target, closing, connect, eventually, running
 
 SYSTEMS = ("echo", "dialogue")
 

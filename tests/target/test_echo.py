@@ -4,9 +4,8 @@ import asyncio
 
 import pytest
 import websockets
-from websockets.sync.client import connect
 
-from tests.target.client import Target, eventually
+from tests.target.client import PATIENCE_S, PATIENT, Target, connect, eventually
 
 SOCKETS = 1000
 
@@ -26,7 +25,7 @@ def test_a_fragmented_message_comes_back_whole(target: Target) -> None:
 
 def test_a_ping_is_answered(target: Target) -> None:
     with connect(target.ws + "/echo") as socket:
-        assert socket.ping().wait(30)
+        assert socket.ping().wait(PATIENCE_S)
 
 
 def test_compression_is_not_offered_unless_asked_for(target: Target) -> None:
@@ -37,7 +36,7 @@ def test_compression_is_not_offered_unless_asked_for(target: Target) -> None:
 def test_a_thousand_sockets_at_once_are_served_and_counted(target: Target) -> None:
     async def scenario() -> None:
         sockets = await asyncio.gather(
-            *(websockets.connect(target.ws + "/echo", open_timeout=60) for _ in range(SOCKETS))
+            *(websockets.connect(target.ws + "/echo", **PATIENT) for _ in range(SOCKETS))
         )
         counted = await asyncio.to_thread(target.metric, "wsoak_target_open_sockets", system="echo")
         assert counted == SOCKETS
@@ -60,7 +59,7 @@ def test_a_thousand_sockets_at_once_are_served_and_counted(target: Target) -> No
 
 def test_many_messages_in_flight_on_one_socket_come_back_in_order(target: Target) -> None:
     async def scenario() -> list[str | bytes]:
-        async with websockets.connect(target.ws + "/echo") as socket:
+        async with websockets.connect(target.ws + "/echo", **PATIENT) as socket:
 
             async def send() -> None:
                 for n in range(5000):

@@ -3,19 +3,18 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from target.faults import Faults, parse_fault
 from target.leaks import PAGE_BYTES, LeakedMemory, LeakedSockets, Leaks
-from tests.target.client import Target, eventually, running
+from tests.target.client import Target, connect, eventually, running, total
 from tests.target.test_capacity import SteppedLoop
 
 MIB = 1 << 20
@@ -153,16 +152,30 @@ GONE: dict[str, Callable[[ClientConnection], None]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def own() -> Iterator[Target]:
+    """A target of this module's own, whose sockets and descriptors no other test has opened."""
+    with running("--accounts", "1") as target:
+        yield target
+
+
 @pytest.mark.parametrize("go", GONE.values(), ids=GONE)
 def test_a_socket_whose_client_has_gone_stays_open_on_the_server(
-    target: Target, go: Callable[[ClientConnection], None]
+    own: Target, go: Callable[[ClientConnection], None]
 ) -> None:
-    def state() -> tuple[float, float, float]:
-        of: dict[str, Any] = {"system": "echo"}
-        closes = target.metric("wsoak_target_closes_total", **of)
-        return target.metric("wsoak_target_open_sockets", **of), psutil.Process(target.pid).num_fds(), closes
+    target = own
 
-    opened, descriptors, closed = min(state() for _ in range(5))
+    def state() -> tuple[float, float, float]:
+        """Open sockets and descriptors, and sockets that have ended, of one moment."""
+        samples = target.samples()
+        return (
+            total(samples, "wsoak_target_open_sockets", system="echo"),
+            total(samples, "process_open_fds"),
+            total(samples, "wsoak_target_closes_total", system="echo"),
+        )
+
+    opened, descriptors, closed = state()
+    assert opened == 0
     with target.fault("server", "leak-sessions", share=0.5):
         for _ in range(6):
             # without a time-out: it waits for the server's end of the stream
@@ -174,13 +187,13 @@ def test_a_socket_whose_client_has_gone_stays_open_on_the_server(
     eventually(lambda: state() == (opened, descriptors, closed + 6))
 
 
-def test_a_socket_that_the_server_ends_is_not_kept(target: Target) -> None:
-    with target.fault("server", "leak-sessions"), connect(f"{target.ws}/echo") as ws:
+def test_a_socket_that_the_server_ends_is_not_kept(own: Target) -> None:
+    with own.fault("server", "leak-sessions"), connect(f"{own.ws}/echo") as ws:
         ws.send("one")
         ws.recv()
-        opened = target.metric("wsoak_target_open_sockets", system="echo")
-        target.http("POST", "/drop", {"system": "echo"})
-        eventually(lambda: target.metric("wsoak_target_open_sockets", system="echo") == opened - 1)
+        assert own.metric("wsoak_target_open_sockets", system="echo") == 1
+        own.http("POST", "/drop", {"system": "echo"})
+        eventually(lambda: own.metric("wsoak_target_open_sockets", system="echo") == 0)
 
 
 def test_no_descriptor_left_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,16 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from target.bus import LocalBus
 from target.faults import Faults
 from target.messages import encode
-from target.roadmap import FINAL, RoadmapChannel, event_text
+from target.roadmap import FINAL, Plan, RoadmapChannel, Worker, event_text
 from target.roadmap_store import Task
 from target.sockets import Handshake
-from tests.target.client import Target, closing, command, eventually, running
+from tests.target.client import PATIENCE_S, PATIENT, Target, closing, command, connect, eventually, running
 from tests.target.redis_server import free_port, redis_server
+from tests.target.test_capacity import stepped
 
 TASKS, SOCKETS = "/api/v1/roadmaps", "/api/v1/ws"
 QUICK = {"steps": 2, "step_s": 0, "review": False}
@@ -75,7 +76,7 @@ def run_through(target: Target, task_id: str) -> list[Message]:
 def next_of(socket: ClientConnection, kind: str) -> Message:
     """The next message of a kind; those before it are passed over."""
     while True:
-        message: Message = json.loads(socket.recv(30))
+        message: Message = json.loads(socket.recv(PATIENCE_S))
         if message["type"] == kind:
             return message
 
@@ -98,7 +99,8 @@ def test_a_task_is_pushed_from_its_start_to_its_end(server: Target) -> None:
         assert json.loads(socket.recv()) == {"type": "connected", "task_id": task_id}
         status = json.loads(socket.recv())
         assert status["type"] == "current_status"
-        assert status["status"] in ("queued", "running")
+        # it may have got as far as the review already
+        assert status["status"] == {0: "queued", 6: "waiting_for_review"}.get(status["seq"], "running")
         events = [json.loads(socket.recv())]
         while events[-1]["type"] != "human_review_required":
             events.append(json.loads(socket.recv()))
@@ -151,7 +153,7 @@ def test_without_history_only_what_comes_is_pushed(server: Target) -> None:
 
 @pytest.mark.parametrize("approved", [None, False])
 def test_a_task_that_is_not_approved_in_time_fails(server: Target, approved: bool | None) -> None:
-    task_id = start(server, steps=1, step_s=0, review_s=0.2 if approved is None else 30)
+    task_id = start(server, steps=1, step_s=0, review_s=0.2 if approved is None else 600)
     with watching(server, task_id) as socket:
         assert next_of(socket, "human_review_required")["within_s"] > 0
         if approved is not None:
@@ -163,16 +165,49 @@ def test_a_task_that_is_not_approved_in_time_fails(server: Target, approved: boo
     assert run_through(server, task_id)[-1] == final
 
 
-def test_a_review_that_nothing_waits_for_is_passed_over(server: Target) -> None:
+def test_a_review_that_nothing_waits_for_yet_is_passed_over(server: Target) -> None:
+    task_id = start(server, **SLOW)
+    with watching(server, task_id) as socket:
+        next_of(socket, "progress")
+        socket.send(encode({"type": "review", "approved": False}))
+        # what is sent later is answered later
+        assert socket.ping().wait(PATIENCE_S)
+    with watching(server, task_id) as socket:
+        assert next_of(socket, "current_status")["status"] == "running"
+    assert server.http("DELETE", f"{TASKS}/{task_id}") == (204, None)
+
+
+def test_a_second_review_is_passed_over(server: Target) -> None:
     task_id = start(server, steps=4, step_s=0.02)
     with watching(server, task_id) as socket:
-        next_of(socket, "connected")
-        socket.send(encode({"type": "review", "approved": False}))
         next_of(socket, "human_review_required")
         for approved in (True, False):
             socket.send(encode({"type": "review", "approved": approved}))
         messages, code = watched(socket)
     assert (messages[-1]["type"], code) == ("completed", 1000)
+
+
+def test_a_review_that_comes_too_early_does_not_count_later() -> None:
+    async def scene() -> None:
+        kept: list[str] = []
+
+        async def keep(_task: Task, _seq: int, event: str) -> None:
+            kept.append(json.loads(event)["type"])
+
+        roadmap: Any = SimpleNamespace(
+            store=SimpleNamespace(keep=keep), bus=LocalBus(), faults=Faults(), workers={}
+        )
+        worker = Worker(roadmap, Task(1, "t", "topic"), Plan(steps=2, step_s=1.0, review_s=10.0))
+        await asyncio.sleep(0.7)
+        worker.reviewed(False)
+        await asyncio.sleep(0.7)
+        assert kept[-1] == "human_review_required"
+        worker.reviewed(True)
+        worker.reviewed(False)
+        await asyncio.sleep(3.0)
+        assert kept[-1] == "completed"
+
+    stepped(scene())
 
 
 @pytest.mark.parametrize("query", ["", "?include_history=true"])
@@ -187,27 +222,31 @@ def test_an_unknown_task_is_refused_by_its_id(server: Target, query: str) -> Non
 def test_many_sockets_that_come_at_any_moment_all_see_the_same_sequence(server: Target) -> None:
     """History first, in order, without gap or repeat between it and what is live."""
 
-    async def watch(task_id: str, delay_s: float) -> tuple[list[Message], int]:
+    async def watch(task_id: str, delay_s: float, approves: bool) -> tuple[list[Message], int]:
         await asyncio.sleep(delay_s)
         url = f"{server.ws}{SOCKETS}/{task_id}?include_history=true"
         messages = []
-        async with connect_async(url) as socket:
+        async with connect_async(url, **PATIENT) as socket:
             try:
                 while True:
                     messages.append(json.loads(await socket.recv()))
+                    if messages[-1]["type"] == "human_review_required" and approves:
+                        await socket.send(encode({"type": "review", "approved": True}))
             except ConnectionClosed as closed:
                 assert closed.rcvd is not None
                 return messages, closed.rcvd.code
 
     async def all_of_them(task_id: str) -> list[tuple[list[Message], int]]:
-        return await asyncio.gather(*(watch(task_id, 0.04 * number) for number in range(25)))
+        # however late they come, one of them does so in the middle: without it the task would not go on
+        watchers = (watch(task_id, 0.04 * number, approves=number == 12) for number in range(25))
+        return await asyncio.gather(*watchers)
 
-    task_id = start(server, steps=150, step_s=0.006, review=False)
+    task_id = start(server, steps=150, step_s=0.006, review_s=600)
     known = set()
     for messages, code in asyncio.run(all_of_them(task_id)):
         assert [message["type"] for message in messages[:2]] == ["connected", "current_status"]
         numbers = [message["seq"] for message in messages[2:]]
-        assert numbers == list(range(1, 150 * 2 + 75 + 2))
+        assert numbers == list(range(1, 150 * 2 + 75 + 3))
         assert (messages[-1]["type"], code) == ("completed", 1000)
         known.add(messages[1]["seq"])
     # else no socket came in the middle, and nothing was tried

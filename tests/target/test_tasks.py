@@ -12,8 +12,8 @@ from typing import Any
 
 import jwt
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection
 
 from target.faults import Active, Faults
 from target.metrics import Metrics
@@ -22,16 +22,18 @@ from target.sockets import Channel
 from target.store import Store
 from target.system import Services
 from target.tasks import PATHS, Tasks
-from tests.target.client import PASSWORD, Target, closing, eventually
+from tests.target.client import PASSWORD, PATIENCE_S, Target, closing, connect, eventually
 from tests.target.conftest import SECRET
 
 SYSTEM = "tasks"
+FAR = 2**33
+"""A time that the tests do not live to see: some tokens are made long before they are shown."""
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 
 def token(sub: Any = "ann", secret: str = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
     """A token as a harness mints it; a claim of None is left out."""
-    claims = {"sub": sub, "iat": time.time(), "exp": time.time() + 600} | changes
+    claims = {"sub": sub, "iat": time.time(), "exp": FAR} | changes
     kept = {name: value for name, value in claims.items() if value is not None}
     made: str = jwt.encode(kept, secret, algorithm)
     return made
@@ -74,7 +76,7 @@ def ann(target: Target, request: pytest.FixtureRequest) -> Iterator[Somebody]:
 
 
 def pushed(feed: ClientConnection) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(feed.recv(30))
+    message: dict[str, Any] = json.loads(feed.recv(PATIENCE_S))
     return message
 
 
@@ -161,9 +163,7 @@ def test_a_bad_token_is_accepted_first_and_then_refused_with_a_reason(
     assert target.http("GET", "/api/v1/tasks", Authorization=f"Bearer {bad}") == (401, {"detail": says})
 
 
-@pytest.mark.parametrize(
-    "claims", [{}, {"kind": "access"}, {"kind": "ws"}, {"iat": time.time() + 300}], ids=str
-)
+@pytest.mark.parametrize("claims", [{}, {"kind": "access"}, {"kind": "ws"}, {"iat": FAR - 1}], ids=str)
 def test_a_good_token_opens_its_users_feed_whoever_signed_it(target: Target, claims: dict[str, Any]) -> None:
     with Somebody(target, "ann", **claims).feed() as feed:
         assert answers_pings(feed)
@@ -231,12 +231,12 @@ def test_the_status_counts_sockets_that_were_let_in(ann: Somebody) -> None:
         assert status == 200
         return body["connections"], body["user_connections"]
 
-    others, mine = counts()
-    assert mine == 0
+    # no other test's socket is open any more
+    eventually(lambda: counts() == (0, 0))
     with ann.feed() as one, ann.feed() as two, connect(f"{ann.url().split('?')[0]}") as refused:
         assert answers_pings(one) and answers_pings(two) and closing(refused)[1] == 1008
-        assert counts() == (others + 2, 2)
-    eventually(lambda: counts() == (others, 0))
+        assert counts() == (2, 2)
+    eventually(lambda: counts() == (0, 0))
 
 
 BROKEN: dict[str, tuple[str | bytes, str, int]] = {
@@ -387,6 +387,11 @@ def test_a_client_that_goes_away_gives_its_place_up(ann: Somebody) -> None:
         eventually(lambda: ann.target.metric("wsoak_target_handshakes_total", **labels) == before + 3)
 
 
+def issued_at(user: Somebody) -> float:
+    """When a user's token was made, Unix s."""
+    return float(jwt.decode(user.token, SECRET, ["HS256"])["iat"])
+
+
 def tasks_of(faults: Faults, store: Store) -> Tasks:
     return Tasks(Services(Options(), SECRET, store, faults, Metrics(faults, [SYSTEM])))
 
@@ -449,8 +454,10 @@ def test_tokens_that_the_server_ends_close_their_sockets_and_open_nothing_any_mo
 
 
 def test_a_token_ends_while_its_socket_is_open(ann: Somebody) -> None:
-    with ann.target.fault(SYSTEM, "token-expiry", after_s=0.5):
-        mine = Somebody(ann.target, ann.user_id)
-        with pytest.raises(ConnectionClosed) as closed, mine.feed() as feed:
-            feed.recv(30)
-        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1000
+    with ann.feed() as feed:
+        assert answers_pings(feed)
+        # a moment from now, or no moment at all where the machine is slow: the socket is open already
+        after_s = time.time() - issued_at(ann) + 0.5
+        with ann.target.fault(SYSTEM, "token-expiry", after_s=after_s):
+            assert closing(feed) == ([], 1000, "")
+            assert time.time() >= issued_at(ann) + after_s

@@ -6,12 +6,19 @@ from __future__ import annotations
 import locust  # noqa: F401
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.wire.harness import OPENERS, Certificates, OpenerOf, RealServer
+from tests.wire.harness import OPENERS, Certificates, OpenerOf, RealServer, SteadyClock
+
+
+@pytest.fixture(autouse=True)
+def steady_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine takes from this process does not count: see ``SteadyClock``."""
+    monkeypatch.setattr(time, "perf_counter_ns", SteadyClock())
 
 
 @pytest.fixture(params=OPENERS, ids=str)

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from tests.wire.harness import Peer, Run, both, listening, until
+from tests.wire.harness import PATIENCE_S, Peer, Run, both, listening, until
 from wsoak.wire.client import FastOpener, Settings
 
 
@@ -62,14 +62,15 @@ def test_each_record_says_how_many_of_its_name_were_opening_itself_included() ->
 def test_a_handshake_that_is_over_is_counted_no_more_however_it_ended(how: str) -> None:
     gate = Gate()
     with listening(gate) as listener:
-        run = Run(FastOpener, listener.url, Settings(handshake_timeout_s=0.05 if how == "too late" else 20))
-        first = gevent.spawn(run.open)
-        until(lambda: listener.accepted == 1)
+        run = Run(FastOpener, listener.url, Settings())
+        first = gevent.spawn(run.open, handshake_timeout_s=0.05 if how == "too late" else PATIENCE_S)
+        # what is too late may be so before it comes to the server
+        until(lambda: listener.accepted == 1 or first.dead)
         if how == "killed":
             first.kill()
         elif how == "in time":
             gate.opened.set()
-        first.join(20)
+        first.join(PATIENCE_S)
         gate.opened.set()
         assert first.dead
         assert run.open().outcome == "open"

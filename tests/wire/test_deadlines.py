@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import pytest
 
-from tests.wire.harness import until
+from tests.wire.harness import PATIENCE_S, until
 from wsoak.ledger.units import NS_PER_MS
 from wsoak.wire.deadlines import TICK_NS, Deadlines
 from wsoak.wire.waiting import Duty, Waiter
@@ -139,7 +139,7 @@ def test_a_waiter_is_woken_by_a_greenlet_by_the_hub_or_by_its_deadline() -> None
     by_greenlet.wake("greenlet")
     by_greenlet.wake("second")
     gevent.get_hub().loop.run_callback(by_hub.wake, "hub")
-    assert [greenlet.get(timeout=5) for greenlet in waiting] == ["greenlet", "hub", None, "before"]
+    assert [greenlet.get(timeout=PATIENCE_S) for greenlet in waiting] == ["greenlet", "hub", None, "before"]
 
 
 def test_a_greenlet_that_was_killed_between_wake_and_run_is_left_alone() -> None:
@@ -148,7 +148,7 @@ def test_a_greenlet_that_was_killed_between_wake_and_run_is_left_alone() -> None
     gevent.sleep(0)
     greenlet.kill(block=False)
     waiter.wake("too late")
-    greenlet.join(timeout=5)
+    greenlet.join(timeout=PATIENCE_S)
     assert isinstance(greenlet.value, gevent.GreenletExit)
     gevent.sleep(0)
 
@@ -160,5 +160,5 @@ def test_a_second_greenlet_that_waits_for_the_same_is_told_instead_of_hanging() 
     with pytest.raises(RuntimeError, match="one greenlet"):
         waiter.wait()
     waiter.wake("result")
-    assert first.get(timeout=5) == "result"
+    assert first.get(timeout=PATIENCE_S) == "result"
     assert waiter.wait() == "result"

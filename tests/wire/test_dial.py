@@ -15,8 +15,8 @@ from typing import Any
 import gevent
 import pytest
 
-from tests.wire.harness import Certificates, Listener, Peer, listening, until
-from wsoak.ledger.units import NS_PER_MS, NS_PER_S
+from tests.wire.harness import PATIENCE_S, Certificates, Listener, Peer, listening, until
+from wsoak.ledger.units import NS_PER_MS, NS_PER_S, s_to_ns
 from wsoak.wire import dial
 from wsoak.wire.deadlines import Deadlines
 from wsoak.wire.dial import Dialer, Opening, Request, Resolver, outcome_of, tls_context
@@ -24,6 +24,7 @@ from wsoak.wire.endpoint import Endpoint
 from wsoak.wire.stream import open_socket
 
 ASK = Request("/")
+PATIENCE_NS = s_to_ns(PATIENCE_S)
 
 
 def accepting(peer: Peer) -> None:
@@ -32,7 +33,9 @@ def accepting(peer: Peer) -> None:
     peer.wait_for_end()
 
 
-def dial_once(dialer: Dialer, listener: Listener, timeout_s: float = 10, scheme: str = "ws") -> Opening:
+def dial_once(
+    dialer: Dialer, listener: Listener, timeout_s: float = PATIENCE_S, scheme: str = "ws"
+) -> Opening:
     """Open and drop a socket."""
     opening = dialer.dial(Endpoint(scheme, "127.0.0.1", listener.port), ASK, round(timeout_s * NS_PER_S))
     opening.drop()
@@ -78,7 +81,7 @@ def test_openings_that_begin_during_a_look_up_wait_for_it(monkeypatch: pytest.Mo
         dialing[0].kill()
         until(lambda: len(asked) == 2)
         go.set()
-        assert [greenlet.get(timeout=10).outcome for greenlet in dialing[1:]] == ["open"] * 9
+        assert [greenlet.get(timeout=PATIENCE_S).outcome for greenlet in dialing[1:]] == ["open"] * 9
     assert len(asked) == 2
 
 
@@ -127,7 +130,8 @@ def test_all_phases_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     real = gevent.socket.getaddrinfo
 
     def slow(*arguments: Any, **more: Any) -> Any:
-        gevent.sleep(0.6)
+        looked_up_ns = time.perf_counter_ns()
+        until(lambda: time.perf_counter_ns() > looked_up_ns + 600 * NS_PER_MS)
         return real(*arguments, **more)
 
     monkeypatch.setattr(gevent.socket, "getaddrinfo", slow)
@@ -155,7 +159,7 @@ def test_addresses_are_tried_in_turn_and_the_one_that_works_is_tried_first_from_
         works = (socket.AF_INET, ("127.0.0.1", listener.port))
         dialer = Dialer(Deadlines())
         dialer.resolver = known([refused, works])
-        opening = dialer.dial(Endpoint("ws", "host", 80), ASK, 10 * NS_PER_S)
+        opening = dialer.dial(Endpoint("ws", "host", 80), ASK, PATIENCE_NS)
         opening.drop()
     assert (opening.outcome, opening.error, opening.errno) == ("open", "", None)
     assert dialer.resolver.known("host", 80) == [works, refused]
@@ -167,7 +171,7 @@ def test_where_no_address_works_the_last_one_says_why() -> None:
         address = (socket.AF_INET, ("127.0.0.1", unused.getsockname()[1]))
         dialer = Dialer(Deadlines())
         dialer.resolver = known([address, address])
-        opening = dialer.dial(Endpoint("ws", "host", 80), ASK, 10 * NS_PER_S)
+        opening = dialer.dial(Endpoint("ws", "host", 80), ASK, PATIENCE_NS)
     assert (opening.outcome, opening.phase, opening.errno) == ("refused", "tcp", errno.ECONNREFUSED)
     assert opening.stream is None
 
@@ -197,7 +201,7 @@ def test_a_socket_that_tcp_connected_with_itself_is_refused(monkeypatch: pytest.
     sock.bind(("127.0.0.1", 0))
     port = sock.getsockname()[1]
     monkeypatch.setattr("wsoak.wire.dial.open_socket", lambda _: sock)
-    opening = Dialer(Deadlines()).dial(Endpoint("ws", "127.0.0.1", port), ASK, 10 * NS_PER_S)
+    opening = Dialer(Deadlines()).dial(Endpoint("ws", "127.0.0.1", port), ASK, PATIENCE_NS)
     assert opening.outcome == "refused"
     assert sock.fileno() == -1
 
@@ -211,10 +215,10 @@ from wsoak.wire.endpoint import Endpoint
 
 dialer = Dialer(Deadlines())
 endpoint = Endpoint("ws", "127.0.0.1", int(sys.argv[1]))
-openings = [dialer.dial(endpoint, Request("/"), 10**10)]
+openings = [dialer.dial(endpoint, Request("/"), 6 * 10**10)]
 open_now = len(os.listdir("/proc/self/fd"))
 resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-openings += [dialer.dial(endpoint, Request("/"), 10**10) for _ in range(8)]
+openings += [dialer.dial(endpoint, Request("/"), 6 * 10**10) for _ in range(8)]
 print(json.dumps([[opening.outcome, opening.phase, opening.error] for opening in openings]))
 """
 
@@ -302,7 +306,7 @@ def test_a_certificate_for_another_name_fails_tls(certificates: Certificates) ->
     with listening(script) as listener:
         dialer = Dialer(Deadlines(), tls_context(str(certificates.authority)))
         dialer.resolver._known["other.example", 443] = [(socket.AF_INET, ("127.0.0.1", listener.port))]
-        opening = dialer.dial(Endpoint("wss", "other.example", 443), ASK, 10 * NS_PER_S)
+        opening = dialer.dial(Endpoint("wss", "other.example", 443), ASK, PATIENCE_NS)
     assert opening.outcome == "tls-failed"
     assert "ame mismatch" in opening.error
 
@@ -315,5 +319,5 @@ def test_an_upgrade_that_ends_just_when_all_is_cancelled_is_cancelled() -> None:
             dialer.cancel()
             opening.outcome = "open"
 
-        opening = dialer.connect(Endpoint("ws", "127.0.0.1", listener.port), 10 * NS_PER_S, upgrade)
+        opening = dialer.connect(Endpoint("ws", "127.0.0.1", listener.port), PATIENCE_NS, upgrade)
     assert (opening.outcome, opening.stream) == ("cancelled", None)

@@ -7,17 +7,20 @@ from collections.abc import Callable
 import gevent
 import pytest
 
-from tests.wire.harness import OPENERS, Facts, RealServer, Run, holds, until
+from tests.wire.harness import OPENERS, PATIENCE_S, Facts, RealServer, Run, holds, until
 from wsoak.wire.client import Settings
 
 pytestmark = pytest.mark.real
+
+PATIENT = Settings(handshake_timeout_s=PATIENCE_S, reply_timeout_s=PATIENCE_S, close_timeout_s=PATIENCE_S)
+"""A machine that is busy takes time from the server's process too."""
 
 
 def with_both(url: str, scenario: Callable[[Run], None]) -> Facts:
     """Play the same run with each client; their books must be equal, and are returned."""
     found = {}
     for name, opener in OPENERS.items():
-        run = Run(opener, url, Settings())
+        run = Run(opener, url, PATIENT)
         try:
             scenario(run)
         finally:
@@ -75,7 +78,7 @@ def test_many_sockets_at_once(real_server: RealServer) -> None:
         )
         assert all(ws.is_open for ws in sockets)
         asking = [gevent.spawn(ws.request, str(n), str(n)) for n, ws in enumerate(sockets)]
-        assert all(greenlet.get(timeout=20) is not None for greenlet in asking)
+        assert all(greenlet.get(timeout=PATIENCE_S) is not None for greenlet in asking)
 
     facts = with_both(real_server.url, scenario)
     assert facts.count("opened") == facts.count("closed") == facts.count("replies") == 100

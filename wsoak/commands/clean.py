@@ -6,6 +6,7 @@ code 0 where the server did as it was asked, 4 where it did not.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -65,8 +66,11 @@ def _run(text: str) -> tuple[str, str | None, list[str]]:
     """The id, host and scenarios of a run; what nothing is known of is ``None`` or empty."""
     from wsoak.ledger.rundir import RUN_FILE, RunReader, UnreadableRun
 
+    if not text.strip():
+        raise Refused("--run is empty: give a run's id, or its directory, such as results/ID.")
     for path in (Path(text), RESULTS / text):
-        if (path / RUN_FILE).is_file():
+        # not is_file: it raises where a name is too long for the file system, which an id may be
+        if os.path.isfile(path / RUN_FILE):  # noqa: PTH113
             try:
                 reader = RunReader(path)
             except UnreadableRun as error:
@@ -74,9 +78,23 @@ def _run(text: str) -> tuple[str, str | None, list[str]]:
             host, scenarios = reader.header.get("host"), reader.header.get("scenarios")
             names = [str(name) for name in scenarios] if isinstance(scenarios, list) else []
             return reader.run_id, host if isinstance(host, str) and host else None, names
-    if Path(text).is_dir() or "/" in text:
-        raise Refused(f"{text} holds no run.")
+    if os.path.exists(text) or "/" in text:  # noqa: PTH110
+        raise Refused(f"{text} holds no run: give a run's id, or its directory, such as results/ID.")
     return text, None, []
+
+
+def _cleared(user: WebSocketUser, run_id: str) -> int:
+    """How many things a user removed.
+
+    Raises:
+        Misreturned: when its ``clear`` returns anything else.
+    """
+    from wsoak.load.checks.rehearsal import Misreturned, sort_of
+
+    count: object = user.clear(run_id)
+    if isinstance(count, int):
+        return count
+    raise Misreturned(user, "clear", "how many things it removed, as a whole number", sort_of(count))
 
 
 def _clear(user_class: type[WebSocketUser], where: Where) -> bool:
@@ -89,7 +107,7 @@ def _clear(user_class: type[WebSocketUser], where: Where) -> bool:
     name = user_class.__name__
     try:
         with Rehearsal(user_class, where) as rehearsal:
-            rehearsal.do(lambda user: removed.append(user.clear(where.run_id)))
+            rehearsal.do(lambda user: removed.append(_cleared(user, where.run_id)))
             failed = list(rehearsal.requests.failed)
         wrong = rehearsal.mistake or ("it took too long" if rehearsal.late else "; ".join(failed))
     except Unmade as error:

@@ -13,6 +13,8 @@ EXIT_USAGE: Final = 2
 EXIT_FAILED: Final = 4
 EXIT_INTERRUPTED: Final = 130
 """As a shell has it for SIGINT."""
+EXIT_UNHEARD: Final = 141
+"""As a shell has it for SIGPIPE."""
 
 LIMIT: Final = 1_000
 

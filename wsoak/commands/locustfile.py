@@ -64,8 +64,7 @@ def load(command: str, about: str | None, arguments: Sequence[str], declare: Cal
     names = parsed.user_classes or sorted(classes)
     unknown = [name for name in names if name not in classes]
     if unknown:
-        known = ", ".join(sorted(classes)) or "none"
-        raise Refused(f"{file} has no user class {unknown[0]!r}: it has {known}.")
+        raise Refused(f"{file} has no user class {unknown[0]!r}: it has {', '.join(sorted(classes))}.")
     _interrupt_in_order()
     return Loaded(parsed, [classes[name] for name in names])
 
@@ -106,4 +105,8 @@ def _classes_of(file: str) -> dict[str, type[WebSocketUser]]:
     except Exception as error:  # noqa: BLE001 - a locustfile may raise anything
         sys.excepthook(type(error), error, error.__traceback__)
         raise Refused(f"{file} cannot be imported: {type(error).__name__}.") from None
-    return {name: each for name, each in found.items() if issubclass(each, WebSocketUser)}
+    ours = {name: each for name, each in found.items() if issubclass(each, WebSocketUser)}
+    if not ours:
+        # to check nothing is no check that passed
+        raise Refused(f"{file} has no user class that is a WebSocketUser: there is nothing to do.")
+    return ours

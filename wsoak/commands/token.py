@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -35,12 +36,22 @@ def main(arguments: Sequence[str]) -> int:
         raise Refused(f"--ttl: {options.ttl} is not a number of seconds above 0, up to {LONGEST_S:.0e}.")
     try:
         claims = json.loads(options.claims)
+        # what Python reads, a server may not: NaN and infinities are no JSON (RFC 8259 section 6)
+        json.dumps(claims, allow_nan=False)
     except (ValueError, RecursionError):
         claims = None
     if not isinstance(claims, dict):
         raise Refused("--claims is not a JSON object.")
+    if not isinstance(claims.get("iss", ""), str):
+        raise Refused("--claims: iss is not a text (RFC 7519 section 4.1.1).")
     # late: a mistake is told without waiting for PyJWT and gevent
-    from wsoak.load.tokens import mint
+    from wsoak.load.tokens import BadSecret, mint, too_short
 
-    print(mint(secret, options.subject, options.ttl, **claims))
+    try:
+        token = mint(secret, options.subject, options.ttl, **claims)
+    except BadSecret as error:
+        raise Refused(f"{SECRET_VARIABLE}: {error}.") from None
+    if short := too_short(secret):
+        print(f"{SECRET_VARIABLE} is {short}.", file=sys.stderr)
+    print(token)
     return EXIT_OK

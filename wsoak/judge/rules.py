@@ -247,7 +247,8 @@ RULES: Final[tuple[Rule, ...]] = (
         "were answered by a proxy whose back end did not answer",
         "The proxy lives and the back end behind it does not answer: look at the back end's process and "
         "health, and in the proxy's log for `connect() failed`, `upstream prematurely closed connection`, "
-        "`<NOSRV>` or `is DOWN`.",
+        "`<NOSRV>` or `is DOWN`. HAProxy answers in the same words where a request has waited in its queue "
+        "for `timeout queue` (`sQ` in its log): then the back end lives, and its `maxconn` is used up.",
     ),
     Rule(
         "upgrade-crash",
@@ -552,6 +553,9 @@ OBSERVED: Final[Mapping[str, ObservedRule]] = MappingProxyType(
         "unsigned-token-accepted": ObservedRule(
             "critical", "probes with `alg: none` were let in", "Fix the algorithms allowed. " + _ACCEPTED
         ),
+        "made-up-token-accepted": ObservedRule(
+            "critical", "probes with a made-up token were let in", "Look the token up. " + _ACCEPTED
+        ),
         "foreign-session-accepted": ObservedRule(
             "critical", "probes entered another user's session", "Check the session's owner. " + _ACCEPTED
         ),
@@ -615,8 +619,7 @@ AFTERMATH: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 """Findings that another one explains, if they lie within its time: they become a line of its evidence."""
 
 SILENCES: Final = frozenset({"peer-silent"})
-"""Findings dated by when the silence began: three heartbeats, and a close frame that nobody answers, pass
-until such a socket has ended."""
+"""Findings dated by when the silence began: three heartbeats pass until such a socket has ended."""
 
 ONE_A_SOCKET: Final = frozenset({"connection-reset", "server-crash"})
 """Findings that a socket speaks for once, where an attempt that fails can be repeated any number of times."""

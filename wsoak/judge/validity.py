@@ -43,6 +43,12 @@ UNSERVED_SHARE: Final = 0.01
 PREFLIGHT: Final = "preflight"
 """How a run ended that the checks before the load have stopped."""
 
+BY_SIGNAL: Final = "signal"
+"""How a run ended that a signal has stopped."""
+
+BY_HAND: Final = "stopped"
+"""How a run ended that somebody stopped in the web UI, and any other that nothing else has ended."""
+
 WORKERS_GONE: Final = "workers-gone"
 """How a run ended whose workers have all ended, or were lost, before it."""
 
@@ -83,6 +89,14 @@ _PREFLIGHT_FAILED: Final = Doubt(
     invalid=True,
 )
 
+_STOPPED_IN_CHECKS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        BY_SIGNAL: "The run was stopped by a signal while its checks were under way, before any load.",
+        BY_HAND: "The run was stopped while its checks were under way, before any load.",
+    }
+)
+"""What to say of a run without a load, by how it ended."""
+
 Header = Mapping[str, Any]
 Check = Callable[[Books, Header], Iterable[Doubt]]
 
@@ -102,6 +116,9 @@ def doubts(
     if header.get("ended_by") == PREFLIGHT:
         # no load was made, and none is missing
         return [_PREFLIGHT_FAILED, *_damaged(damaged)]
+    stopped = _STOPPED_IN_CHECKS.get(str(header.get("ended_by")), "")
+    if stopped and header.get("load_began") is False:
+        return [_without_load(stopped), *_damaged(damaged)]
     checks = [*_ALWAYS] if under_way else [_cut, _no_data, *_ALWAYS, *_AT_THE_END]
     found = [doubt for check in checks for doubt in check(books, header)]
     cut = not under_way and header.get("ended_at") is None
@@ -113,6 +130,15 @@ def doubts(
 def is_valid(found: Iterable[Doubt]) -> bool:
     """Whether none of these doubts makes the run invalid."""
     return not any(doubt.invalid for doubt in found)
+
+
+def _without_load(reason: str) -> Doubt:
+    return Doubt(
+        "stopped-in-checks",
+        reason,
+        "Repeat the run, and let the checks end; `python -m wsoak check` makes them alone.",
+        invalid=True,
+    )
 
 
 # ------------------------------------------------------------------------------------------------- checks

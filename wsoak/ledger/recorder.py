@@ -35,6 +35,10 @@ _FAILURE_COUNTER: Final = {
 }
 
 
+READINGS: Final = 5
+"""Of both clocks, to set one by the other."""
+
+
 class Series:
     """The counters and duration batches of one name in the current second.
 
@@ -107,7 +111,7 @@ class Recorder:
     Args:
         worker: the name of this process in the run's records.
         clock_ns: a monotonic clock in nanoseconds; every time-stamp given to the recorder is read from it.
-        wall_ns: Unix time in nanoseconds, read once: later wall-clock steps do not move the timeline.
+        wall_ns: Unix time in nanoseconds, read at the start: later wall-clock steps do not move the timeline.
     """
 
     def __init__(
@@ -118,7 +122,7 @@ class Recorder:
     ) -> None:
         self.worker = worker
         self.clock_ns = clock_ns
-        self._wall_minus_clock_ns = wall_ns() - clock_ns()
+        self._wall_minus_clock_ns = _ahead_ns(clock_ns, wall_ns)
         self._series: dict[str, Series] = {}
         self._sent_deltas = 0
         self._delta = Delta(worker, 0)
@@ -206,3 +210,12 @@ class Recorder:
         if found is None:
             found = self._delta.latency[key] = Histogram()
         return found
+
+
+def _ahead_ns(clock_ns: Callable[[], int], wall_ns: Callable[[], int]) -> int:
+    """How far Unix time is ahead of the clock: by the closest of some readings, as one may be interrupted."""
+    readings = []
+    for _ in range(READINGS):
+        before_ns, now_ns, after_ns = clock_ns(), wall_ns(), clock_ns()
+        readings.append((after_ns - before_ns, now_ns - (before_ns + after_ns) // 2))
+    return min(readings)[1]

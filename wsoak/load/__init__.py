@@ -22,6 +22,7 @@
 - ``shape_follower``  a shape as Locust's own
 - ``generator``       what makes the load in one process
 - ``gauges``          the generator looks at itself, and at the server
+- ``garbage``         Python's collector, told what is here to stay
 - ``request_events``  Locust's event for each event of a socket
 - ``checks``          what looks before and beside the load
 - ``producer``        a generator, and its reports

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ UNREADABLE: Final = (*FAILURE_EXCEPTIONS, ValueError, brotli.error)
 class Answer:
     """An answer over HTTP: ``status`` 0 when none came; ``json`` is ``None`` where there was no JSON.
 
-    ``error`` is empty for a 2xx, else a few stable words of our own.
+    ``error`` is empty for a good answer, else a few stable words of our own.
     """
 
     status: int
@@ -39,18 +39,19 @@ class Answer:
         return not self.error
 
 
-def answer_of(response: Any, needs: Sequence[str] = ()) -> Answer:
+def answer_of(response: Any, needs: Sequence[str] = (), accepts: Container[int] = ()) -> Answer:
     """The answer in a response of Locust's fast HTTP client (with ``catch_response``).
 
     Args:
-        needs: members that the JSON object of a good answer has.
+        needs: members that the JSON object of a 2xx has.
+        accepts: statuses that are as good as a 2xx.
     """
     status = response.status_code or 0
     if not status:
         cause = getattr(response, "error", None)
         return Answer(0, None, f"no answer: {type(cause).__name__}" if cause is not None else "no answer")
     if not 200 <= status < 300:
-        return Answer(status, _json_of(response), f"HTTP {status}")
+        return Answer(status, _json_of(response), "" if status in accepts else f"HTTP {status}")
     cause = response.request_meta["exception"]
     if cause is not None:
         return Answer(status, None, unreadable(cause))

@@ -17,6 +17,7 @@ class Door:
         path: with query, as in ``connect``.
         headers: as in ``connect``.
         knock: a JSON message to send after the 101, such as a hello, where the server waits for one.
+        skipped: why it cannot be tried on this server, in half a sentence; empty: it is tried.
     """
 
     finding: str
@@ -24,3 +25,4 @@ class Door:
     path: str
     headers: Sequence[tuple[str, str]] = ()
     knock: Mapping[str, Any] | None = None
+    skipped: str = ""

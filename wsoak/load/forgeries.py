@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
+import string
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
-import jwt
-
-from wsoak.load.tokens import ALGORITHM
+from wsoak.load.tokens import signed
 
 AGO_S: Final = 3600.0
 """How long ago a token made by ``expired`` ended: beyond any leeway that a server gives to clocks."""
 
 LIFE_S: Final = 60.0
+
+LEAST_MADE_UP: Final = 16
+"""A made-up token has so many characters at least, so that nobody has been given it."""
+
+OPAQUE: Final = "the server's tokens are no signed JWTs"
+UNSIGNED: Final = "the token has no signature"
+
+
+def forge(token: str, secret: str | None) -> tuple[dict[str, str], dict[str, str]]:
+    """The forgeries of a token, by what it means if one is let in; and why others cannot be made.
+
+    For a token that is no JWT, there is a made-up one in their place. That an expired one takes the
+    ``secret`` is no such reason: without it, it is in neither.
+    """
+    makers: dict[str, Callable[[str], str]] = {
+        "forged-token-accepted": wrong_signature,
+        "unsigned-token-accepted": unsigned,
+    }
+    if secret:
+        makers["expired-token-accepted"] = lambda whole: expired(whole, secret)
+    if _is_opaque(token):
+        return {"made-up-token-accepted": made_up(token)}, dict.fromkeys(makers, OPAQUE)
+    unmade = {} if token.rpartition(".")[2] else {"forged-token-accepted": UNSIGNED}
+    return {finding: make(token) for finding, make in makers.items() if finding not in unmade}, unmade
+
+
+def made_up(token: str) -> str:
+    """A text that looks like the token, and is none: other letters and digits, at random."""
+    padded = token + "x" * (LEAST_MADE_UP - len(token))
+    return "".join(_other(character) for character in padded)
 
 
 def wrong_signature(token: str) -> str:
@@ -56,7 +87,22 @@ def expired(token: str, secret: str) -> str:
     times = {"iat": now - AGO_S - LIFE_S, "nbf": now - AGO_S - LIFE_S, "exp": now - AGO_S}
     fields = _object(claims)
     dated = fields | {name: times[name] for name in times if name in fields or name == "exp"}
-    return jwt.encode(dated, secret, algorithm=ALGORITHM, headers=kept)
+    return signed(dated, secret, kept)
+
+
+def _other(character: str) -> str:
+    for kind in (string.digits, string.ascii_lowercase, string.ascii_uppercase):
+        if character in kind:
+            return secrets.choice(kind.replace(character, ""))
+    return character
+
+
+def _is_opaque(token: str) -> bool:
+    try:
+        _parts(token)
+    except ValueError:
+        return True
+    return False
 
 
 def _parts(token: str) -> tuple[str, str, str]:

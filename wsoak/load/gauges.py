@@ -155,7 +155,7 @@ class Gauges:
         self._greenlets.kill()
 
     def look(self) -> None:
-        """Read what the generator says of itself once more, now: a second is long for what just became true."""
+        """Read what the generator says of itself once more, now: what just became true cannot wait."""
         self._keep(GENERATOR, self._own())
 
     def _read_own(self) -> None:

@@ -38,7 +38,7 @@ from locust.rpc import Message
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from wsoak.judge.gates import BadGates
-from wsoak.judge.validity import PREFLIGHT, STOPPED_BY_GATE, WORKERS_GONE
+from wsoak.judge.validity import BY_HAND, BY_SIGNAL, PREFLIGHT, STOPPED_BY_GATE, WORKERS_GONE
 from wsoak.ledger.rundir import UnwritableRun
 from wsoak.load import roster
 from wsoak.load.accounts import BadAccounts
@@ -175,6 +175,9 @@ class Hooks:
         self._spawner = gevent.getcurrent()
         self._refusing = set()
         environment.wsoak_refused = False  # type: ignore[attr-defined]
+        # from the first turn on, as Locust may hold the run's time for over while its books are being opened
+        self._load_began_s = None
+        self._checks_over.clear()
         try:
             if isinstance(environment.runner, WorkerRunner):
                 self._begin_worker(environment, environment.runner)
@@ -186,6 +189,8 @@ class Hooks:
             self._stop_before_the_load(environment, failed)
         else:
             self._finished.clear()
+        finally:
+            self._checks_over.set()
 
     def on_report_to_master(self, **_: Any) -> None:
         """Put what was recorded into Locust's statistics before a worker sends them."""
@@ -387,13 +392,8 @@ class Hooks:
 
     def _check_first(self, begun: Beginning) -> None:
         """The checks before the load, at whose end there may be no run any more."""
-        self._load_began_s = None
-        self._checks_over.clear()
-        try:
-            begun.check()
-            self._load_began_s = time.monotonic()
-        finally:
-            self._checks_over.set()
+        begun.check()
+        self._load_began_s = time.monotonic()
         if self._keeper is not begun.keeper:
             raise gevent.GreenletExit
 
@@ -481,7 +481,7 @@ class Hooks:
         if self._unchecked:
             return PREFLIGHT
         if self._signalled:
-            return "signal"
+            return BY_SIGNAL
         if self._deserted:
             return WORKERS_GONE
         if keeper.stopped_by is not None:
@@ -489,9 +489,9 @@ class Hooks:
         if self._given_up or keeper.broken is not None:
             return "given-up"
         if isinstance(environment.shape_class, ShapeFollower):
-            return shape_ended(environment) or "stopped"
+            return shape_ended(environment) or BY_HAND
         run_time = getattr(environment.parsed_options, "run_time", None)
-        return "run-time" if run_time and environment.web_ui is None else "stopped"
+        return "run-time" if run_time and environment.web_ui is None else BY_HAND
 
 
 def register(events: Events) -> Hooks:

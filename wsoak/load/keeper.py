@@ -164,6 +164,9 @@ class Keeper:
         if self._gauges is not None:
             self._gauges.stop()
         self._keep_own()
+        if not self._loading:
+            # a signal can come while the checks go on: that no connection was tried is nobody's fault then
+            self._note(load_began=False)
         if self.broken is not None:
             raise self.broken
         return self._collector.finish(

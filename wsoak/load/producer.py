@@ -12,6 +12,7 @@ from locust.env import Environment
 from locust.exception import RPCError
 
 from wsoak.ledger.delta import Delta
+from wsoak.load.garbage import settle
 from wsoak.load.generator import Generator
 from wsoak.load.options import Options
 from wsoak.load.relay import REPORT, Outbox
@@ -57,6 +58,7 @@ class Producer:
         give_up: Callable[[str], None] | None = None,
         alone: Callable[[], None] | None = None,
     ) -> None:
+        settle()
         self._environment = environment
         self._send = send
         self._packed = packed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -24,10 +25,51 @@ RETRY_S: Final = 1.0
 """How long after an attempt to renew a token the next one may come."""
 
 
+LEAST_SECRET_BYTES: Final = 32
+"""As long as the hash (RFC 7518 section 3.2)."""
+
+
+class BadSecret(ValueError):
+    """A text with which no HS256 token can be signed; half a sentence that does not repeat it."""
+
+
+def signed(claims: dict[str, Any], secret: str, headers: dict[str, Any] | None = None) -> str:
+    """An HS256 token of these claims, without a word about how long the secret is: see ``too_short``.
+
+    Raises:
+        BadSecret: when the secret is none.
+    """
+    try:
+        key = secret.encode()
+        with warnings.catch_warnings():
+            # PyJWT's own on a short secret has a path of this machine, once for each place that signs
+            warnings.simplefilter("ignore", UserWarning)
+            return jwt.encode(claims, key, algorithm=ALGORITHM, headers=headers)
+    except UnicodeEncodeError:
+        raise BadSecret("it is not UTF-8") from None
+    except jwt.InvalidKeyError:
+        raise BadSecret("it is a public key or a certificate, where HS256 takes a shared secret") from None
+
+
+def too_short(secret: str) -> str:
+    """What is wrong with a secret that is shorter than it should be, in half a sentence; else empty."""
+    length = len(secret.encode())
+    if length >= LEAST_SECRET_BYTES:
+        return ""
+    return (
+        f"{length} bytes long, and HS256 should have {LEAST_SECRET_BYTES} or more (RFC 7518 section 3.2): "
+        "whoever has a token can guess a short one"
+    )
+
+
 def mint(secret: str, subject: str, ttl_s: float, /, **claims: Any) -> str:
-    """An HS256 token ``{"sub", "iat", "exp"}`` and ``claims``, valid from now for ``ttl_s`` seconds."""
+    """An HS256 token ``{"sub", "iat", "exp"}`` and ``claims``, valid from now for ``ttl_s`` seconds.
+
+    Raises:
+        BadSecret: when the secret is none.
+    """
     now = time.time()
-    return jwt.encode({"sub": subject, "iat": now, "exp": now + ttl_s, **claims}, secret, algorithm=ALGORITHM)
+    return signed({"sub": subject, "iat": now, "exp": now + ttl_s, **claims}, secret)
 
 
 def lifetime(token: str) -> tuple[float | None, float | None]:

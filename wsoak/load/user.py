@@ -16,7 +16,7 @@ does raises.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final, Literal, NoReturn, cast
 
@@ -56,8 +56,11 @@ ANY_HOST: Final = "http://127.0.0.1"
 LONGEST_DELIVERY_S: Final = 3600.0
 """Any longer is no other figure: all of it lies beyond the histogram, which ends at a minute."""
 
-PRUNE_AT_LEAST: Final = 16
-"""A user that remembers more sockets than this looks now and then which of them have ended."""
+PRUNE_AT_LEAST: Final = 2
+"""A user that remembers more sockets than this looks now and then which of them have ended.
+
+Few, as each weighs kilobytes: those of a thousand users would fill up for minutes, and look like a leak.
+"""
 
 
 class WebSocketUser(User):
@@ -254,6 +257,7 @@ class WebSocketUser(User):
         json: Any = None,
         token: str | None = None,
         needs: Sequence[str] = (),
+        accepts: Container[int] = (),
     ) -> Answer:
         """Ask the server's HTTP API something; in Locust's tables it failed unless the answer is good.
 
@@ -262,6 +266,7 @@ class WebSocketUser(User):
             json: the body.
             token: sent as bearer token.
             needs: a good answer is a 2xx, and a JSON object with these members where any are named.
+            accepts: statuses that are as good as a 2xx, such as 404 where what is to be deleted may be gone.
         """
         headers = {"Accept": "application/json", "X-Run-Id": self.run_id}
         if token is not None:
@@ -271,9 +276,11 @@ class WebSocketUser(User):
             with self.http.request(
                 method, path, name=name, json=json, headers=headers, catch_response=True
             ) as response:
-                answer = answer_of(response, needs)
+                answer = answer_of(response, needs, accepts)
                 if answer.error:
                     response.failure(answer.error)
+                else:
+                    response.success()
         except UNREADABLE as cause:
             # its text is nobody's to see: it can quote a token that the server made up
             answer = Answer(0, None, unreadable(cause))

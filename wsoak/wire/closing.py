@@ -1,9 +1,9 @@
 """Closing: who closed a connection, how, and with what; RFC 6455 section 7 as decisions without I/O.
 
-                 begin, heartbeat_lost
+                       begin
         open ───────────────────────────► closing ──── received, lost, timed_out ────► closed
           │                                                                              ▲
-          └───────── received (answered), violated, lost ────────────────────────────────┘
+          └───────── received (answered), violated, heartbeat_lost, lost ────────────────┘
 
 Methods that give bytes give the body of the close frame to send; ``None`` where none is to be sent.
 """
@@ -73,9 +73,10 @@ class Closing:
         return payload
 
     def heartbeat_lost(self) -> bytes | None:
-        """The peer has been silent for too long: we close with 1011, and expect no answer."""
+        """The peer has been silent for too long: we say 1011, wait for no answer, and it is over."""
         payload = self.begin(HEARTBEAT_LOST_CODE, "heartbeat lost")
         if payload is not None:
+            self.stage = "closed"
             self.detail = outcomes.DETAIL_HEARTBEAT_LOST
         return payload
 

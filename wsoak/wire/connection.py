@@ -455,8 +455,11 @@ class Connection:
             self._end(abort=True)
 
     def on_heartbeat_lost(self) -> None:
-        """The peer has been silent for too long."""
-        self._close_with(self._closing.heartbeat_lost(), None)
+        """The peer has been silent for too long: say so to whom it may still reach, and end."""
+        payload = self._closing.heartbeat_lost()
+        if payload is not None:
+            self._transmit(CLOSE, payload)
+            self._end(abort=True)
 
     # -------------------------------------------------------------------------------- sending
 

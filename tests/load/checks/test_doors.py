@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from tests.load.checks.servers import routed, status
-from tests.wire.harness import Peer, close_frame
+from tests.wire.harness import Peer, SteadyClock, close_frame
 from wsoak.load.checks import doors
 from wsoak.load.checks.answers import Prober
 from wsoak.load.checks.steps import Tried
@@ -19,7 +20,12 @@ ERROR = '{"type": "error", "message": "token \\u001b[2J expired"}'
 
 
 def says_nothing(peer: Peer) -> None:
-    peer.accept().answer_close()
+    # but for the pong and the close
+    peer.accept().echo()
+
+
+def stands_still(peer: Peer) -> None:
+    peer.accept().wait_for_end()
 
 
 def serves(peer: Peer) -> None:
@@ -58,6 +64,7 @@ def refuses_the_knock(peer: Peer) -> None:
 SERVERS: dict[str, tuple[Any, bool, str]] = {
     # what the server does, whether the door is open, and words of what is seen
     "says-nothing": (says_nothing, True, "101, and open for"),
+    "stands-still": (stands_still, False, "not even a pong for"),
     "serves": (serves, True, "a message of type “progress”"),
     "refuses-in-words": (refuses_in_words, False, "the error “token"),
     "closes": (closes, False, "1008 policy violation"),
@@ -74,7 +81,10 @@ SERVERS: dict[str, tuple[Any, bool, str]] = {
 def tried() -> dict[str, Tried]:
     """All of them, tried at the same time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doors, "PATIENCE_S", 0.2)
+        # what the machine takes from both ends does not count
+        patch.setattr(time, "perf_counter_ns", SteadyClock())
+        patch.setattr(doors, "PATIENCE_S", 1.0)
+        patch.setattr(doors, "PONG_S", 2.0)
         routes = {f"/{name}": play for name, (play, _, _) in SERVERS.items()}
         some = [
             Door(

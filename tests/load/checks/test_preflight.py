@@ -16,7 +16,7 @@ from locust.exception import StopUser
 from tests.load.checks.servers import Play, echo, routed, status
 from tests.load.checks.servers import json as answer
 from tests.load.session import Session, rest, session
-from tests.wire.harness import Peer, until
+from tests.wire.harness import PATIENCE_S, Peer, until
 from wsoak.ledger.rundir import RunReader
 from wsoak.load import WebSocketUser
 from wsoak.load.accounts import BadAccounts
@@ -36,6 +36,7 @@ class EchoingUser(WebSocketUser):
 
     health_path = "/health"
     path = "/echo"
+    patience_s = PATIENCE_S
 
     @task
     def stay(self) -> None:
@@ -45,7 +46,7 @@ class EchoingUser(WebSocketUser):
 
     def rehearse(self) -> None:
         with self.connect(self.path, name="echo") as ws:
-            ws.request({"reply_to": 1}, reply_to=1, timeout=0.2)
+            ws.request({"reply_to": 1}, reply_to=1, timeout=self.patience_s)
 
 
 class PlainUser(WebSocketUser):
@@ -78,10 +79,12 @@ class StoppingUser(EchoingUser):
 
 
 class HangingUser(EchoingUser):
+    hanging: ClassVar[list[bool]] = []
     stopped: ClassVar[list[bool]] = []
 
     def rehearse(self) -> None:
         with self.connect(self.path, name="echo"):
+            self.hanging.append(True)
             rest()
 
     def on_stop(self) -> None:
@@ -98,6 +101,7 @@ class LostUser(EchoingUser):
 
 class SilentUser(EchoingUser):
     path = "/silent"
+    patience_s = 0.2
 
 
 class CheckingUser(EchoingUser):
@@ -144,6 +148,16 @@ CASES: dict[type[WebSocketUser], tuple[str | None, str]] = {
 }
 
 
+class Impatient(Where):
+    """Waits for one who hangs until it does, and not much longer."""
+
+    @property
+    def patience_s(self) -> float:
+        """See ``Where``."""
+        until(lambda: HangingUser.hanging)
+        return 0.1
+
+
 def where(host: str, **more: Any) -> Where:
     return Where(Options.of(None), host, "a-run", **more)
 
@@ -151,10 +165,13 @@ def where(host: str, **more: Any) -> Where:
 @pytest.fixture(scope="module")
 def checked() -> dict[str, Checked]:
     """Each of them checked alone, all at the same time."""
-    with pytest.MonkeyPatch.context() as patch, routed(ROUTES, NOTHING) as listener:
-        patch.setattr(Where, "patience_s", 3.0)
+    with routed(ROUTES, NOTHING) as listener:
         place = where(f"http://127.0.0.1:{listener.port}")
-        jobs = {each.__name__: gevent.spawn(check, [each], place, Plan(1)) for each in CASES}
+        hurried = Impatient(place.options, place.host, place.run_id)
+        jobs = {
+            each.__name__: gevent.spawn(check, [each], hurried if each is HangingUser else place, Plan(1))
+            for each in CASES
+        }
         gevent.joinall(jobs.values(), raise_error=True)
     return {name: job.get() for name, job in jobs.items()}
 
@@ -333,7 +350,7 @@ def test_a_run_that_fails_its_checks_is_over_before_its_first_user(
         ) as made,
     ):
         made.runner.start(5, 100)
-        until(lambda: made.runner.state == "stopped")
+        until(lambda: made.runner.state == "stopped" and not made.under_way)
         assert (made.under_way, made.runner.user_count, users) == (False, 0, ["r"])
         if web:
             goes_on(made, tmp_path)
@@ -360,7 +377,9 @@ def goes_on(made: Session, tmp_path: Path) -> None:
     assert made.stop().path == tmp_path / "r-2"
 
 
-def test_a_signal_while_the_checks_go_on_ends_the_run(tmp_path: Path) -> None:
+def test_a_signal_while_the_checks_go_on_ends_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rehearsing: list[bool] = []
 
     def rehearsed(peer: Peer) -> None:
@@ -381,3 +400,40 @@ def test_a_signal_while_the_checks_go_on_ends_the_run(tmp_path: Path) -> None:
         assert made.quit() == EXIT_INVALID
     reader = RunReader(tmp_path / "r")
     assert (reader.ended, reader.header["ended_by"]) == (True, "signal")
+    said = capsys.readouterr().out
+    assert "stopped by a signal while its checks were under way, before any load" in said
+    assert "No connection was tried" not in said
+
+
+A_DOOR = Door("unauthenticated-accepted", "echo", "/forbidden")
+NO_DOORS: dict[str, tuple[Any, str]] = {
+    # what ``doors`` returns, and what is said of it
+    "None": (None, "None"),
+    "a generator": ((each for each in [A_DOOR]), "a value of type generator"),
+    "no door": ([A_DOOR, "/echo?s3cret"], "one with a value of type str in it"),
+    "no path": ([Door("x-accepted", "echo", None)], "one whose path cannot be used"),  # type: ignore[arg-type]
+    "no headers": (
+        [Door("x-accepted", "echo", "/x", headers=["Cookie"], knock="hello")],  # type: ignore[arg-type,list-item]
+        "one whose headers and knock cannot be used",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_DOORS)
+def test_doors_that_are_none_are_one_sentence_that_names_the_method(
+    case: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class WrongUser(EchoingUser):
+        def doors(self) -> Any:
+            return NO_DOORS[case][0]
+
+    with routed(ROUTES, NOTHING) as listener:
+        found = check([WrongUser], where(f"http://127.0.0.1:{listener.port}"), Plan(1), security=True)
+    assert found.outcome.doors == []
+    (step,) = (step for step in found.outcome.steps if step.name == "doors")
+    assert (step.result, step.text) == (
+        "warning",
+        "not all doors were tried: WrongUser.doors() must return a list of Door, and returned "
+        f"{NO_DOORS[case][1]}",
+    )
+    assert "Traceback" not in "".join(capfd.readouterr())

@@ -13,19 +13,25 @@ from typing import Final
 from gevent.pool import Pool
 
 from wsoak.judge.terminal import quoted
+from wsoak.judge.words import listed
 from wsoak.ledger import outcomes
 from wsoak.load.checks.answers import CLOSE_S, Prober
+from wsoak.load.checks.rehearsal import Misreturned, sort_of
 from wsoak.load.checks.steps import Tried
 from wsoak.load.door import Door
+from wsoak.load.user import WebSocketUser
 from wsoak.wire.connection import Connection
 from wsoak.wire.dial import Request
 from wsoak.wire.endpoint import Endpoint, mask_query
 from wsoak.wire.message import Message, error_text
 
 PATIENCE_S: Final = 2.0
+PONG_S: Final = 5.0
+"""How long a server that has said nothing may take to show that it is there."""
 AT_ONCE: Final = 8
 MOST: Final = 64
 """So many doors of a user class are tried."""
+A_LIST: Final = "a list of Door"
 
 WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -33,6 +39,7 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "expired-token-accepted": "with an expired token",
         "forged-token-accepted": "with a token whose signature is wrong",
         "unsigned-token-accepted": "with an unsigned token (alg: none)",
+        "made-up-token-accepted": "with a made-up token",
         "foreign-session-accepted": "into another user's session",
         "identity-mismatch-accepted": "under an identity that is not the token's",
         "wrong-token-kind-accepted": "with a token of another kind",
@@ -41,11 +48,52 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
 """What is tried, by the finding that it means if the door opens."""
 
 
+def doors_of(user: WebSocketUser) -> list[Door]:
+    """The doors that a user names.
+
+    Raises:
+        Misreturned: when its ``doors`` returns anything else.
+    """
+    found: object = user.doors()
+    if not isinstance(found, Sequence):
+        raise Misreturned(user, "doors", A_LIST, sort_of(found))
+    for door in found:
+        if not isinstance(door, Door):
+            raise Misreturned(user, "doors", A_LIST, f"one with {sort_of(door)} in it")
+        wrong = _wrong_fields(door)
+        if wrong:
+            raise Misreturned(user, "doors", A_LIST, f"one whose {listed(wrong)} cannot be used")
+    return list(found)
+
+
+def _wrong_fields(door: Door) -> list[str]:
+    """The fields that are not of their types: a scenario's author may use no type checker."""
+    texts = {name: getattr(door, name) for name in ("finding", "name", "path", "skipped")}
+    wrong = [name for name, text in texts.items() if not isinstance(text, str)]
+    if not isinstance(door.headers, Sequence) or not all(map(_is_header, door.headers)):
+        wrong.append("headers")
+    return wrong if isinstance(door.knock, Mapping | None) else [*wrong, "knock"]
+
+
+def _is_header(pair: object) -> bool:
+    return isinstance(pair, Sequence) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
+
+
+def skipped(doors: Sequence[Door]) -> list[str]:
+    """What is not tried, in half a sentence for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for door in doors:
+        if door.skipped:
+            reasons.setdefault(door.skipped, []).append(_words(door))
+    return [f"not applicable, as {reason}: {listed(tried)}" for reason, tried in reasons.items()]
+
+
 def try_doors(scenario: str, doors: Sequence[Door], endpoint: Endpoint, prober: Prober) -> list[Tried]:
-    """Try each door, several at a time; in order."""
+    """Try each door that can be tried, several at a time; in order."""
     pool = Pool(AT_ONCE)
+    some = [door for door in doors if not door.skipped][:MOST]
     try:
-        return list(pool.map(lambda door: _try(scenario, door, endpoint, prober), doors[:MOST]))
+        return list(pool.map(lambda door: _try(scenario, door, endpoint, prober), some))
     finally:
         pool.kill()
 
@@ -64,10 +112,14 @@ def _try(scenario: str, door: Door, endpoint: Endpoint, prober: Prober) -> Tried
         door.finding,
         door.name,
         mask_query(endpoint.resource(door.path)),
-        WORDS.get(door.finding, door.finding.removesuffix("-accepted").replace("-", " ")),
+        _words(door),
         seen,
         accepted,
     )
+
+
+def _words(door: Door) -> str:
+    return WORDS.get(door.finding, door.finding.removesuffix("-accepted").replace("-", " "))
 
 
 def _answer(connection: Connection, door: Door) -> tuple[bool, str]:
@@ -82,8 +134,11 @@ def _answer(connection: Connection, door: Door) -> tuple[bool, str]:
         return (
             (False, f"101, then the error {quoted(error)}") if error else (True, f"101, then {_kind(first)}")
         )
-    if connection.is_open:
+    if connection.is_open and connection.ping(PONG_S) is not None:
         return True, f"101, and open for {PATIENCE_S:.0f} s"
+    if connection.is_open:
+        # it may stand still, and would have shut the door by now
+        return False, f"101, then not even a pong for {PONG_S:.0f} s"
     return False, f"101, then {connection.close_error or f'a close with {connection.code}'}"
 
 

@@ -27,7 +27,7 @@ from wsoak.ledger.records import ConnectionRecord, Observation
 from wsoak.ledger.units import NS_PER_MS
 from wsoak.load.accounts import BadAccounts
 from wsoak.load.checks import routes
-from wsoak.load.checks.doors import try_doors
+from wsoak.load.checks.doors import doors_of, skipped, try_doors
 from wsoak.load.checks.limits import Means, Plan, limit_steps
 from wsoak.load.checks.network import CONNECT_S, HEALTH_S, network_steps
 from wsoak.load.checks.rehearsal import NAME, Evidence, Rehearsal, Unmade, Where
@@ -234,9 +234,10 @@ class _ClassCheck:
 
     def _try_doors(self) -> None:
         tried: list[Tried] = []
+        doors: list[Door] = []
 
         def body(user: WebSocketUser) -> None:
-            doors: Sequence[Door] = user.doors()
+            doors.extend(doors_of(user))
             with user.generator.prober(self._where.options.handshake_timeout) as prober:
                 tried.extend(try_doors(self._scenario, doors, user.endpoint, prober))
 
@@ -254,8 +255,10 @@ class _ClassCheck:
             if rehearsal.mistake or rehearsal.late:
                 why = rehearsal.mistake.rstrip(".") or "they took too long"
                 self._add("doors", "warning", f"not all doors were tried: {why}")
-            elif not tried:
+            elif not doors:
                 self._add("doors", "warning", "there were none to try")
+            for sentence in skipped(doors):
+                self._add("doors", "warning", sentence)
 
     def _notice(self, rehearsal: Rehearsal, finding: str, name: str, text: str) -> None:
         recorder = rehearsal.generator.recorder

@@ -41,6 +41,22 @@ class Unmade(Exception):
     """A class of which no user can be made; one sentence."""
 
 
+class Misreturned(Exception):
+    """A method of a scenario's returned what it may not; one sentence.
+
+    Args:
+        wanted: what it must return, in words; ``returned``: what it did return.
+    """
+
+    def __init__(self, user: WebSocketUser, method: str, wanted: str, returned: str) -> None:
+        super().__init__(f"{type(user).__name__}.{method}() must return {wanted}, and returned {returned}")
+
+
+def sort_of(value: object) -> str:
+    """What sort of thing a scenario returned, in words; not the thing, which may hold a token."""
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """What users of the checks' own need to know of the run that they come before.
@@ -205,6 +221,8 @@ def _of_the_load(delta: Delta) -> Delta:
 
 
 def _raised(error: Exception) -> str:
+    if isinstance(error, Misreturned):
+        return str(error)
     # not its text: that can quote what a server sent, or a token
     return f"the scenario raised {type(error).__name__} at {_place(error)}"
 
