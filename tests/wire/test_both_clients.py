@@ -676,6 +676,26 @@ def test_a_deaf_server_loses_its_heartbeat(opener: OpenerOf) -> None:
     holds(facts.record, code=1006, sent_code=1011, initiator="client", detail="heartbeat-lost", clean=False)
 
 
+def test_a_process_that_stood_still_does_not_blame_the_server(
+    opener: OpenerOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = time.perf_counter_ns
+    behind_ns = 0
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: clock() + behind_ns)
+    with listening(echoing) as listener:
+        run = Run(opener, listener.url, Settings(heartbeat_s=0.5))
+        ws = run.open()
+        for _ in range(3):
+            read_ns = ws.last_read_ns
+            until(lambda: ws.ended or ws.last_read_ns > read_ns)  # noqa: B023 - called at once
+            # for ten beats nobody has pinged or read
+            behind_ns += 5_000_000_000
+        read_ns = ws.last_read_ns
+        until(lambda: ws.ended or ws.last_read_ns > read_ns)
+        facts = run.stop()
+    holds(facts.record, code=1000, clean=True)
+
+
 def test_a_heartbeat_that_is_answered_goes_on(opener: OpenerOf) -> None:
     with listening(echoing) as listener:
         run = Run(opener, listener.url, Settings(heartbeat_s=0.1))

@@ -10,7 +10,9 @@ import pytest
 from gevent.event import Event
 
 from tests.wire.harness import PATIENCE_S, Peer, Run, both, listening, until
-from wsoak.wire.client import FastOpener, Settings
+from wsoak.ledger.recorder import Recorder
+from wsoak.wire.client import Client, FastOpener, Settings
+from wsoak.wire.connection import Connection
 
 
 class Gate:
@@ -78,3 +80,27 @@ def test_a_handshake_that_is_over_is_counted_no_more_however_it_ended(how: str) 
     assert [record["opening"] for record in facts.records] == [1, 1]
     # a name that nobody opens is not remembered
     assert run.client._under_way == {}
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_once_the_caller_is_killed_no_more_of_many_openings_begin(
+    turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsoak.wire.client.OPENINGS_AT_ONCE", 2)
+    client = Client(Recorder("w"))
+    begun: list[int] = []
+
+    def open_one(number: int) -> Connection:
+        begun.append(number)
+        Event().wait()
+        raise AssertionError("nobody sets it")
+
+    caller = gevent.spawn(client.open_many, 5, open_one)
+    for _ in range(turns):
+        gevent.sleep(0)
+    caller.kill()
+    before = list(begun)
+    for _ in range(5):
+        gevent.sleep(0)
+    assert begun == before
+    client.stop(0)

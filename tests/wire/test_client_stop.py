@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -297,3 +298,40 @@ def test_a_user_that_is_killed_at_any_moment_leaves_nothing_behind_and_one_recor
         assert facts.count("opened") == facts.count("closed")
         assert facts.count("failed") == facts.count("generator_failed") == 0
         assert run.client.in_flight == run.client.opening == 0
+
+
+@contextlib.contextmanager
+def without_the_collector() -> Iterator[None]:
+    """Only what nobody refers to any more goes, and at once."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def test_a_socket_that_has_ended_does_not_wait_for_the_collector(opener: OpenerOf) -> None:
+    """Thousands a minute would: megabytes that come and go like a leak, and pauses to look through them."""
+
+    def script(peer: Peer) -> None:
+        peer.accept()
+        if peer.path == "/answered":
+            peer.answer_close()
+        else:
+            peer.hear_close()
+        peer.wait_for_end()
+
+    def kept(ids: set[str]) -> list[Connection]:
+        return [thing for thing in gc.get_objects() if isinstance(thing, Connection) and thing.id in ids]
+
+    with listening(script) as listener, without_the_collector():
+        run = Run(opener, listener.url, QUICK)
+        answered, silent = (run.open(path, heartbeat_s=20) for path in ("/answered", "/silent"))
+        ids = {answered.id, silent.id}
+        assert len(kept(ids)) == 2
+        answered.close()
+        silent.close(timeout=0.01)
+        del answered, silent
+        until(lambda: not kept(ids))
+        run.stop()

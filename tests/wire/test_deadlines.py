@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from tests.wire.harness import PATIENCE_S, until
 from wsoak.ledger.units import NS_PER_MS
 from wsoak.wire.deadlines import TICK_NS, Deadlines
+from wsoak.wire.stream import READ
 from wsoak.wire.waiting import Duty, Waiter
 
 
@@ -90,6 +92,30 @@ def test_one_that_fails_does_not_take_the_others_with_it(capfd: pytest.CaptureFi
         deadlines.add(entry, at_ns)
     until(lambda: all(entry.expired_ns for entry in entries))
     assert capfd.readouterr().err.count("RuntimeError: of one entry") == 3
+
+
+def test_what_has_come_by_a_deadline_is_read_before_it_expires() -> None:
+    deadlines = Deadlines()
+    order: list[str] = []
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        watcher: Any = gevent.get_hub().loop.io(ours.fileno(), READ)
+
+        def read() -> None:
+            order.append("read")
+            watcher.stop()
+
+        watcher.start(read)
+        entry = Entry(time.perf_counter_ns(), lambda: order.append("expired"))
+        deadlines.add(entry, entry.at_ns)
+        gevent.sleep(0)
+        # this process stands still, and both are due when it goes on
+        theirs.send(b"x")
+        while time.perf_counter_ns() < entry.at_ns + 3 * TICK_NS:
+            pass
+        until(lambda: len(order) == 2)
+        watcher.close()
+    assert order == ["read", "expired"]
 
 
 def test_the_timer_runs_only_while_there_are_deadlines() -> None:

@@ -222,7 +222,8 @@ class Client:
     def open_many(self, number: int, open_one: Callable[[int], Connection]) -> list[Connection]:
         """Call ``open_one`` with 0 to ``number - 1``, many at a time; the connections in that order.
 
-        Where one of the calls raises, or the caller is killed, those that did open are closed.
+        Where one of the calls raises, or the caller is killed, no more begin, and those that did open are
+        closed.
         """
         connections: dict[int, Connection] = {}
 
@@ -230,9 +231,12 @@ class Client:
             connections[index] = open_one(index)
 
         pool = Pool(min(number, OPENINGS_AT_ONCE) or 1)
+        begun = pool.imap(open_and_keep, range(number))
         try:
-            pool.map(open_and_keep, range(number))
+            list(begun)
         except BaseException:
+            # it begins one as another ends, on a greenlet of its own, which is not in the pool
+            begun.kill()
             pool.kill()
             for connection in connections.values():
                 connection.begin_close(1000, outcomes.RUN_ENDED)

@@ -570,6 +570,7 @@ class Connection:
         self._recorder.tick(now_ns)
         if self._heartbeat is not None:
             self._heartbeat.stop()
+            self._heartbeat = None
         if self._close_deadline is not None:
             self._close_deadline.cancel()
         if self.opening.phase == "hello" and self.opening.is_open:

@@ -70,6 +70,13 @@ class Deadlines:
         self._timer.start(self._turn)
 
     def _turn(self) -> None:
+        # once what has come by now is read: after a stall of this process both are due, and an answer that is
+        # here already is not late
+        get_hub().loop.run_callback(self._expire)
+
+    def _expire(self) -> None:
+        if self._timer is None:
+            return
         now_tick = time.perf_counter_ns() // TICK_NS
         buckets = self._buckets
         for tick in range(self._done_tick + 1, now_tick + 1):

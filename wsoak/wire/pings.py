@@ -65,26 +65,34 @@ class Pings:
 
 
 class Heartbeat:
-    """Pings at an interval, and the judgement that a silent peer is lost."""
+    """Pings at an interval, and the judgement that a silent peer is lost.
 
-    __slots__ = ("_connection", "_duty", "_interval_ns")
+    It counts beats, and not the time: a process that stood still has neither asked nor listened meanwhile.
+    """
+
+    __slots__ = ("_connection", "_duty", "_interval_ns", "_missed", "_read_ns")
 
     def __init__(self, connection: Connection, interval_ns: int) -> None:
         self._connection = connection
         self._interval_ns = interval_ns
-        self._plan(time.perf_counter_ns())
+        self._missed = 0
+        self._read_ns = connection.last_read_ns
+        self._plan()
 
     def stop(self) -> None:
         """Beat no more."""
         self._duty.cancel()
 
-    def _plan(self, now_ns: int) -> None:
-        self._duty = Duty(self._connection.client.deadlines, now_ns + self._interval_ns, self._beat)
+    def _plan(self) -> None:
+        at_ns = time.perf_counter_ns() + self._interval_ns
+        self._duty = Duty(self._connection.client.deadlines, at_ns, self._beat)
 
     def _beat(self) -> None:
-        now_ns = time.perf_counter_ns()
-        if now_ns - self._connection.last_read_ns >= HEARTBEATS_MISSED * self._interval_ns:
+        read_ns = self._connection.last_read_ns
+        self._missed = self._missed + 1 if read_ns == self._read_ns else 0
+        self._read_ns = read_ns
+        if self._missed >= HEARTBEATS_MISSED:
             self._connection.on_heartbeat_lost()
         else:
-            self._plan(now_ns)
+            self._plan()
             self._connection.send_ping(None)

@@ -88,16 +88,20 @@ class Duty:
     __slots__ = ("_action", "_bucket")
 
     def __init__(self, deadlines: Deadlines, at_ns: int, action: Callable[[], None]) -> None:
-        self._action = action
+        self._action: Callable[[], None] | None = action
         self._bucket: Bucket | None = deadlines.add(self, at_ns)
 
     def expire(self) -> None:
         """See ``deadlines.Expirable``."""
         self._bucket = None
-        self._action()
+        action, self._action = self._action, None
+        if action is not None:
+            action()
 
     def cancel(self) -> None:
         """Take the duty back, if it is not done yet."""
+        # most often a method of whoever holds this duty: together they would wait for the collector
+        self._action = None
         if self._bucket is not None:
             self._bucket.discard(self)
             self._bucket = None
