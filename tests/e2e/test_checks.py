@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 
+from tests.distributed.cluster import free_port
 from tests.e2e.processes import (
     PATIENCE_S,
     PATIENT,
@@ -77,7 +78,8 @@ Runs = dict[str, Future[Outcome]]
 
 def run_case(folder: Path, case: Case) -> Outcome:
     """One run against a target with this fault."""
-    with running(*(["--fault", case.fault] if case.fault else []), env=environment(folder)) as target:
+    fault = ("--fault", case.fault) if case.fault else ()
+    with running(*fault, env=environment(folder)) as target, free_port() as port:
         env = {"WSOAK_PASSWORD": case.password} if case.password else {}
         every = (
             *case.users,
@@ -87,6 +89,11 @@ def run_case(folder: Path, case: Case) -> Outcome:
             "--checks",
             "preflight",
             *case.arguments,
+            # a master's own would be anybody's
+            "--master-bind-port",
+            str(port),
+            "--master-port",
+            str(port),
         )
         return load(folder / "run", *every, **env)
 

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections import Counter
+from contextlib import suppress
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -29,15 +30,15 @@ class Counts:
         """One connection."""
         self.connections += 1
         self.open += 1
-        try:
+        with suppress(ConnectionClosed):
             async for message in socket:
                 self.received += 1
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                await socket.send(message)
-                self.sent += 1
-        except ConnectionClosed:
-            pass
+                # after the client's close, which may have come in the same read, the others still count
+                with suppress(ConnectionClosed):
+                    await socket.send(message)
+                    self.sent += 1
         await socket.wait_closed()
         self.open -= 1
         self._count_close(socket)
