@@ -73,8 +73,11 @@ class Hello:
 class Opener(Protocol):
     """The half of a client that makes links: the fast one, or the reference one."""
 
-    def open(self, endpoint: Endpoint, request: Request, timeout_ns: int) -> tuple[Opening, Link | None]:
-        """Open a socket: how it went, and the link where it went well.
+    def open(self, opening: Opening, endpoint: Endpoint, request: Request, timeout_ns: int) -> Link | None:
+        """Open a socket; the link where it went well.
+
+        Args:
+            opening: takes how it went, as far as it went.
 
         Raises:
             ValueError: when the request cannot be sent.
@@ -92,14 +95,14 @@ class FastOpener:
         self._client = client
         self._dialer = Dialer(client.deadlines, tls, client.settings.source_addresses)
 
-    def open(self, endpoint: Endpoint, request: Request, timeout_ns: int) -> tuple[Opening, Link | None]:
+    def open(self, opening: Opening, endpoint: Endpoint, request: Request, timeout_ns: int) -> Link | None:
         """See ``Opener``."""
-        opening = self._dialer.dial(endpoint, request, timeout_ns)
+        self._dialer.dial(endpoint, request, timeout_ns, opening)
         stream, opening.stream = opening.stream, None
         if stream is None:
-            return opening, None
+            return None
         tail, opening.tail = opening.tail, b""
-        return opening, FastLink(self._client, stream, tail, self._client.settings.max_message_bytes)
+        return FastLink(self._client, stream, tail, self._client.settings.max_message_bytes)
 
     def cancel(self) -> None:
         """See ``Opener``."""
@@ -181,7 +184,7 @@ class Client:
         timeout_ns = s_to_ns(patience_s)
         heartbeat_ns = s_to_ns(self.settings.heartbeat_s if heartbeat_s is None else heartbeat_s)
 
-        def connection_of(opening: Opening, link: Link | None) -> Connection:
+        def connection_of(link: Link | None) -> Connection:
             return Connection(
                 self,
                 name,
@@ -198,17 +201,18 @@ class Client:
         self.opening += 1
         under_way = self._under_way.get(name, 0) + 1
         self._under_way[name] = under_way
-        started_ns = time.perf_counter_ns()
+        opening = Opening(time.perf_counter_ns())
         try:
             try:
-                opening, link = self._opener.open(endpoint, request, timeout_ns)
+                link = self._opener.open(opening, endpoint, request, timeout_ns)
             except Exception:
                 raise
             except BaseException:
                 # killed, or a gevent.Timeout of the scenario's own
-                self._count(connection_of(Opening(started_ns).failed(outcomes.CANCELLED), None))
+                opening.failed(outcomes.CANCELLED)
+                self._count(connection_of(None))
                 raise
-            connection = connection_of(opening, link)
+            connection = connection_of(link)
             if link is not None:
                 self._greet(connection, heartbeat_ns, hello, opening.started_ns + timeout_ns)
         finally:

@@ -185,8 +185,14 @@ class Dialer:
         self._last_upgrade = LastUpgrade()
         self.resolver = Resolver()
 
-    def dial(self, endpoint: Endpoint, request: Request, timeout_ns: int) -> Opening:
+    def dial(
+        self, endpoint: Endpoint, request: Request, timeout_ns: int, opening: Opening | None = None
+    ) -> Opening:
         """Open a socket; returns within ``timeout_ns`` (and a tick of ``Deadlines``), whatever the peer does.
+
+        Args:
+            opening: takes what becomes of it, also where the calling greenlet is killed; a new one unless
+                given.
 
         Raises:
             ValueError: when the request cannot be sent (a line break in a header, …).
@@ -203,11 +209,15 @@ class Dialer:
         )
         parser = HeadParser(key, request.subprotocols, last=self._last_upgrade)
         return self.connect(
-            endpoint, timeout_ns, lambda opening, alarm: _upgrade(opening, head, parser, alarm)
+            endpoint, timeout_ns, lambda opening, alarm: _upgrade(opening, head, parser, alarm), opening
         )
 
     def connect(
-        self, endpoint: Endpoint, timeout_ns: int, upgrade: Callable[[Opening, Alarm], None]
+        self,
+        endpoint: Endpoint,
+        timeout_ns: int,
+        upgrade: Callable[[Opening, Alarm], None],
+        opening: Opening | None = None,
     ) -> Opening:
         """As ``dial``, with an ``upgrade`` of the caller's own: it says of the opening what became of it.
 
@@ -216,7 +226,8 @@ class Dialer:
         Raises:
             gevent.GreenletExit: as ``dial``.
         """
-        opening = Opening(time.perf_counter_ns())
+        if opening is None:
+            opening = Opening(time.perf_counter_ns())
         if self._is_cancelled():
             return opening.failed(outcomes.CANCELLED)
         with Alarm(self._deadlines, opening.started_ns + timeout_ns, self._alarms) as alarm:

@@ -72,7 +72,7 @@ class ReferenceOpener:
         self._client = client
         self._dialer = Dialer(client.deadlines, tls, client.settings.source_addresses)
 
-    def open(self, endpoint: Endpoint, request: Request, timeout_ns: int) -> tuple[Opening, Link | None]:
+    def open(self, opening: Opening, endpoint: Endpoint, request: Request, timeout_ns: int) -> Link | None:
         """See ``client.Opener``."""
         url, options = _options(endpoint, request)
         ws = websocket.WebSocket(skip_utf8_validation=True)
@@ -84,11 +84,11 @@ class ReferenceOpener:
             ahead = ReadAhead(opening.stream)
             _upgrade(opening, ws, ahead, alarm, url, options, request)
 
-        opening = self._dialer.connect(endpoint, timeout_ns, upgrade)
+        self._dialer.connect(endpoint, timeout_ns, upgrade, opening)
         opening.stream = None
         if ahead is None or not opening.is_open:
-            return opening, None
-        return opening, ReferenceLink(self._client, ws, ahead, self._client.settings.max_message_bytes)
+            return None
+        return ReferenceLink(self._client, ws, ahead, self._client.settings.max_message_bytes)
 
     def cancel(self) -> None:
         """See ``client.Opener``."""
