@@ -1132,6 +1132,22 @@ def test_a_close_frame_is_found_behind_a_send_that_failed() -> None:
 # ------------------------------------------------------------------------------- pace, and greenlets
 
 
+def test_who_paces_hears_of_the_end_at_once() -> None:
+    def script(peer: Peer) -> None:
+        peer.accept().hear_text()
+        peer.send(close_frame(1012))
+        peer.hear_close()
+
+    def scenario(run: Run) -> None:
+        ws = run.open()
+        # not in an hour
+        assert [ws.send("once") for _ in ws.paced(every(3600.0))] == [True]
+        assert ws.ended
+        assert ws._closers == []
+
+    holds(both(script, scenario).record, code=1012)
+
+
 def test_a_paced_send_has_its_lag_and_counts_from_its_intended_time(opener: OpenerOf) -> None:
     def script(peer: Peer) -> None:
         peer.accept()

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import gevent
 from gevent import GreenletExit, get_hub, getcurrent
 
 from wsoak.ledger import outcomes
@@ -299,17 +298,29 @@ class Connection:
 
         Yields:
             when the message was meant to be sent: hand it on as ``intended_ns``. Moments that passed while
-            the scenario was busy come at once and are not left out (no coordinated omission).
+            the scenario was busy come at once and are not left out (no coordinated omission). None comes
+            after the socket's end, which ends the waiting too.
         """
         start_ns = time.perf_counter_ns()
         for at_s in itertools.islice(schedule, count):
             intended_ns = start_ns + s_to_ns(at_s)
             ahead_ns = intended_ns - time.perf_counter_ns()
-            if ahead_ns > 0:
-                gevent.sleep(ahead_ns / NS_PER_S)
+            if ahead_ns > 0 and not self.ended:
+                self._rest(ahead_ns)
             if not self.is_open:
                 return
             yield intended_ns
+
+    def _rest(self, duration_ns: int) -> None:
+        """Sleep, but no longer than the socket lives: who loses it comes back at once."""
+        waiter = self._until_closed()
+        with get_hub().loop.timer(duration_ns / NS_PER_S) as timer:
+            timer.start(waiter.wake, True)
+            try:
+                waiter.wait()
+            finally:
+                if self._closers is not None and waiter in self._closers:
+                    self._closers.remove(waiter)
 
     def close(self, code: int = 1000, reason: str = "", timeout: float | None = None) -> None:
         """Close with a close handshake, and wait until it is done: at most ``timeout`` seconds.
@@ -319,11 +330,7 @@ class Connection:
         """
         self.begin_close(code, reason, timeout)
         if not self.ended and getcurrent() is not get_hub():
-            waiter = Waiter()
-            if self._closers is None:
-                self._closers = []
-            self._closers.append(waiter)
-            waiter.wait()
+            self._until_closed().wait()
 
     def begin_close(self, code: int = 1000, reason: str = "", timeout: float | None = None) -> None:
         """Send a close frame and come back at once; the rest happens by itself, in ``timeout`` seconds."""
@@ -531,6 +538,14 @@ class Connection:
             waiter = Waiter()
             self._link.when_sent(waiter)
             waiter.wait()
+
+    def _until_closed(self) -> Waiter:
+        """What is woken when the socket has closed."""
+        waiter = Waiter()
+        if self._closers is None:
+            self._closers = []
+        self._closers.append(waiter)
+        return waiter
 
     def _made_inbox(self) -> Inbox:
         if self._inbox is None:
