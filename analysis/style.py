@@ -268,15 +268,23 @@ def milliseconds(axes: Axes, log: bool = True) -> None:
     axes.set_ylabel("ms")
 
 
+FEW_TICKS: Final = 4
+"""As many as fit into a panel a sixth of the page high."""
+
+
 def log_ticks(axis: Axis, low: float, high: float, most: int = 9) -> None:
-    """Ticks at 1, 2 and 5 times each power of ten, or at the powers alone where those are too many."""
+    """Ticks at 1, 2 and 5 times each power of ten, or at the powers alone where those are too many.
+
+    Within less than a decade, at a few round numbers: more would touch one another in a low panel.
+    """
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
     steps = next((s for s in ((1, 2, 5), (1, 3), (1,)) if len(_within(s, powers, low, high)) <= most), (1,))
     ticks = _within(steps, powers, low, high)
     if len(ticks) < 3:
-        ticks = _within((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), powers, low, high)
-    if len(ticks) < 3:
-        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+        ticks = _within((1, 1.5, 2, 3, 5, 7), powers, low, high)
+        if not 3 <= len(ticks) <= FEW_TICKS:
+            found = MaxNLocator(FEW_TICKS - 1, steps=[1, 2, 5, 10]).tick_values(low, high)
+            ticks = [tick for tick in found if low <= tick <= high]
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())
 
