@@ -10,6 +10,7 @@
 - ``drift``     whether a series grows, by how much, and since when: pure functions of arrays
 - ``soak``      what may drift over a run, and what is left behind by it
 - ``steps``, ``capacity``, ``usl``, ``saturation``, ``planning``, ``plan_page``   what one node carries
+- ``capacity_asked``   at which objective that was asked last
 - ``stepped``   what the report says of that
 - ``report``    ``report.html`` and its pictures
 - ``diagnose``  findings in the terminal
@@ -17,5 +18,6 @@
 - ``named``     the run directories that an argument names
 - ``gate``      the verdict of a run's gates, and of several runs'
 - ``baseline``, ``regression``, ``beside``   five runs beside five others: worse, or not; and that as a gate
+- ``recording`` which runs were made by turns, to be set beside each other
 - ``judged``    a run's verdict, for its report
 """

@@ -14,9 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from analysis.baseline import LEAST_RUNS
 from analysis.named import WHAT, every, some_path
+from analysis.recording import RECORDING_FILE, Recording
 from analysis.regression import (
     DEFAULT_FIGURE,
     SHARE_TOLERANCE,
@@ -89,6 +91,11 @@ def run(options: argparse.Namespace) -> int:
         if not (options.before.strip() and options.after.strip()):
             # to Locust an empty host is none, and the embedded target would be loaded
             return _misuse("--before and --after should each name a server.")
+        if wrong := next((side for side in (BEFORE, AFTER) if not is_server(getattr(options, side))), ""):
+            return _misuse(
+                f"--{wrong} names no server: write http(s)://HOST[:PORT][/PREFIX] or ws(s)://…, without "
+                "credentials, query or fragment."
+            )
         sides = record(options.directory, options.before, options.after, options.runs, options.locust)
     else:
         sides = every(options.before), every(options.after)
@@ -101,8 +108,13 @@ def run(options: argparse.Namespace) -> int:
 def record(
     directory: Path, before: str, after: str, runs: int, locust: Sequence[str]
 ) -> tuple[list[Path], list[Path]]:
-    """Run Locust by turns on two servers; the directories of each one's runs."""
+    """Run Locust by turns on two servers; the directories of each one's runs.
+
+    Raises:
+        UnreadableRun: when a run leaves no record, as Locust refuses its arguments; no other is made then.
+    """
     urls = {BEFORE: before, AFTER: after}
+    recording = Recording(directory, urls)
     made: dict[str, list[Path]] = {BEFORE: [], AFTER: []}
     turns = order(runs)
     for turn, side in enumerate(turns, 1):
@@ -110,6 +122,7 @@ def record(
         print(f"Run {turn} of {len(turns)}: {side}, {path}", file=sys.stderr)
         # a gate that fails, or a run that is not valid, has an exit code: the judgement reads the run itself
         subprocess.run(command(urls[side], path, locust), stdout=STDERR, check=False)
+        recording.made(path)
         made[side].append(path)
     return made[BEFORE], made[AFTER]
 
@@ -143,9 +156,20 @@ def misuse_of(locust: Sequence[str], runs: int, directory: Path) -> str:
         return "The runs would never end: give Locust a --run-time, or a --shape."
     if directory.exists() and not directory.is_dir():
         return f"{directory} is not a directory: name one for the runs."
-    if any((directory / f"{side}-1").exists() for side in (BEFORE, AFTER)):
+    names = [RECORDING_FILE, *(f"{side}-{turn + 1}" for side in (BEFORE, AFTER) for turn in range(runs))]
+    if any((directory / name).exists() for name in names):
         return f"{directory} already holds recorded runs: name another directory."
     return ""
+
+
+def is_server(url: str) -> bool:
+    """Whether a text names a server that can be loaded."""
+    try:
+        parts = urlsplit(url.strip())
+        named = parts.scheme in ("http", "https", "ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return named and parts.username is None and not parts.query and not parts.fragment
 
 
 def _misuse(sentence: str) -> int:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from analysis.frames import load
+from analysis.capacity_asked import PLAN_FILE, keep, searched_for
+from analysis.frames import Run, load
 from analysis.named import some_path
-from analysis.plan_page import PLAN_FILE, write_plan
+from analysis.plan_page import write_plan
 from analysis.planning import (
     LOADS,
     SPARES,
@@ -26,7 +27,7 @@ from analysis.planning import (
     plan_of_run,
     plan_of_table,
 )
-from analysis.stepped import EXAMPLE, searched_for
+from analysis.stepped import EXAMPLE
 from analysis.steps import by_second
 from wsoak.judge.slo import BadSlo, Slo, slo
 from wsoak.judge.terminal import safe
@@ -102,7 +103,17 @@ def _plan_of_run(options: argparse.Namespace, asked: Asked) -> Plan:
     if page is not None:
         write_plan(plan, page, by_second(run_, "open_sockets"))
         print(f"Plan: {page}", file=sys.stderr)
+    _keep(run_, asked)
     return plan
+
+
+def _keep(run_: Run, asked: Asked) -> None:
+    """Keep the objective for the report. A plan stands without: its run may be on a disk to be read only."""
+    try:
+        keep(run_.path, asked)
+    except OSError as error:
+        told = f"{error.filename2 or error.filename}: {error.strerror}. The report cannot know of it."
+        print(safe(told, 1000), file=sys.stderr)
 
 
 def _searched(header: Mapping[str, Any]) -> Slo:

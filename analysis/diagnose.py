@@ -37,7 +37,7 @@ def _blocks(run: Run) -> Iterator[list[str]]:
             yield ["", *finding_lines(finding)]
     else:
         yield ["", "No findings."]
-    yield ["", "What happened:", *_points(happened(run.books, run.header))]
+    yield ["", "What happened:", *_points(happened(run.books, run.header, run.mass_drops))]
 
 
 def validity_lines(run: Run) -> Iterator[str]:

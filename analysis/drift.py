@@ -59,6 +59,11 @@ WORKING: Final = 1.5
 1/4 (H. Working, Econometrica 28 (1960))."""
 POWER: Final = (1.96 + 0.84) / 1.96
 
+UP_SHARE: Final = 0.95
+"""A load is up at this share of its level."""
+STRETCH_S: Final = 120.0
+"""A load's level is what it held for so long."""
+
 CHANGES: Final = 5
 """At most so many change points are dated."""
 SEGMENT: Final = 5
@@ -96,6 +101,16 @@ class Trend:
     blocks: int
     times: tuple[float, ...]
     medians: tuple[float, ...]
+
+    @property
+    def begin_s(self) -> float:
+        """Where the window begins, in seconds as the series has them."""
+        return self.times[0] - self.block_s / 2
+
+    @property
+    def end_s(self) -> float:
+        """Where it ends."""
+        return self.begin_s + self.seconds
 
     @property
     def an_hour(self) -> Estimate:
@@ -356,15 +371,37 @@ def _strongest(ranks: Array) -> tuple[float, int]:
     return float(strength[best]), int(places[best])
 
 
-def settled(times: Array, load: Array, share: float = 0.95) -> tuple[float, float]:
-    """When the load was up: from its first to its last reading at ``share`` of its most, in seconds.
+def settled(times: Array, load: Array) -> tuple[float, float]:
+    """When the load was up: from its first to its last reading at ``UP_SHARE`` of its level, in seconds.
 
-    Nothing (two equal times) where there is no load.
+    Nothing (two equal times) where there is no load. Times are evenly spaced; what is NaN is left out.
+
+        most   ┤      ·     ·                  a few readings: no level
+        level  ┤    ┌─·──·─··──·─·──┐          the greatest median of any ``STRETCH_S``
+               ┤   ╱ · ·  · ·  ·· ·· ╲         sockets that come and go
+               └──┴─────────────────┴─ seconds
+                  up                down
     """
-    if not np.isfinite(load).any() or np.nanmax(load) <= 0:
+    known = np.isfinite(load)
+    t, y = times[known], load[known]
+    level = _level(t, y)
+    if level <= 0:
         return (0.0, 0.0)
-    up = np.flatnonzero(load >= share * np.nanmax(load))
-    return float(times[up[0]]), float(times[up[-1]])
+    up = np.flatnonzero(y >= UP_SHARE * level)
+    return float(t[up[0]]), float(t[up[-1]])
+
+
+def _level(times: Array, load: Array) -> float:
+    """The most that the load held for a stretch: the greatest of the stretches' medians."""
+    count = len(load)
+    if not count:
+        return 0.0
+    apart = float(times[-1] - times[0]) / max(1, count - 1)
+    size = min(count, max(1, round(STRETCH_S / apart))) if apart > 0 else count
+    # stretches that begin an eighth of one apart; the last one ends with the load
+    begins = np.arange(count - size, -1, -max(1, size // 8))
+    stretches = np.lib.stride_tricks.sliding_window_view(load, size)[begins]
+    return float(np.median(stretches, axis=1).max())
 
 
 def warmed(begin_s: float, end_s: float, share: float = 0.1) -> float:

@@ -11,19 +11,16 @@ import argparse
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 from analysis.diagnose import WIDTH, validity_lines
 from analysis.frames import Run, load
 from analysis.named import some_path
-from analysis.soak import LEAST_S, Drift, drifts, early
+from analysis.soak import Drift, drifts, early, no_soak
 from wsoak.judge import verdict
 from wsoak.judge.terminal import safe
 from wsoak.judge.validity import is_valid
 from wsoak.judge.verdict import EXIT_CODES, INCONCLUSIVE, INVALID
-from wsoak.judge.words import span
-
-NO_SOAK: Final = f"The load was not up for {span(LEAST_S)}, less its warm-up: nothing can be said of drift."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,4 +76,4 @@ def _lines(read: Run, found: Sequence[Drift]) -> Iterator[str]:
         heading = f"{drift.verdict.upper()} {drift.name}: {drift.sentence}"
         yield from textwrap.wrap(safe(heading, len(heading)), WIDTH, subsequent_indent="    ")
     if not found:
-        yield from textwrap.wrap(NO_SOAK, WIDTH)
+        yield from textwrap.wrap(no_soak(read), WIDTH)

@@ -11,6 +11,7 @@ from typing import Final
 
 from wsoak.judge.findings import find
 from wsoak.judge.gates import Gate
+from wsoak.judge.latency_limit import with_gates
 from wsoak.judge.meters import Material
 from wsoak.judge.terminal import safe
 from wsoak.judge.validity import Doubt, doubts
@@ -39,7 +40,8 @@ def judge(path: Path, gates: Sequence[Gate]) -> Verdict:
     trial = Trial(gates, started_at)
     books = reader.books(trial)
     findings = find(books, started_at)
-    doubted = doubts(books, reader.header, under_way=under_way, damaged=reader.damaged)
+    header = with_gates(reader.header, gates)
+    doubted = doubts(books, header, under_way=under_way, damaged=reader.damaged)
     results = trial.results(
         Material(books, started_at, lambda: findings, reader), reader.header.get("stopped_by")
     )

@@ -5,19 +5,15 @@ Whoever decides reads the first screen; whoever doubts it finds below what it re
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from analysis import style
 from analysis.charts import capacity as charts
+from analysis.charts.picture import Picture, picture
 from analysis.planning import (
     MISSING,
     Plan,
@@ -25,6 +21,7 @@ from analysis.planning import (
     coefficient,
     headline,
     interval,
+    no_peak_because,
     shown_missing,
 )
 from analysis.report import environment
@@ -32,18 +29,6 @@ from analysis.stepped import steps_table
 from analysis.tables import Table, table
 from wsoak.judge.steps import Series
 from wsoak.judge.words import figure
-
-PLAN_FILE: Final = "capacity.html"
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A chart as it stands in the page."""
-
-    title: str
-    n: str
-    source: Markup
-    reading: str
 
 
 def write_plan(plan: Plan, path: Path, sockets: Series | None = None) -> None:
@@ -69,7 +54,7 @@ def context(plan: Plan, sockets: Series | None) -> dict[str, Any]:
         "missing": {MISSING[name]: why for name, why in shown_missing(plan).items()},
         "pictures": list(_pictures(plan, sockets)),
         "tables": list(_tables(plan)),
-        "no_peak_because": plan.usl.no_peak_because if plan.usl else (),
+        "no_peak_because": no_peak_because(plan.usl) if plan.usl else (),
         "limits": plan.limits,
     }
 
@@ -103,22 +88,14 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _pictures(plan: Plan, sockets: Series | None) -> Iterator[Picture]:
-    objective = charts.objective_frame(plan)
-    if not objective.empty:
-        with style.settings():
-            drawn = charts.draw_objective(objective, plan)
-        yield _picture(
-            charts.OBJECTIVE_TITLE,
-            str(objective.attrs["n"]),
-            drawn,
-            "Each point is a step, with the interval that the scatter of its own blocks gives. The fit is "
-            "the best one that never gets better with more load; the capacity is where it crosses the limit.",
-        )
+    objective = charts.objective_picture(plan)
+    if objective is not None:
+        yield objective
     throughput = charts.throughput_frame(plan)
     if len(throughput) > 1:
         with style.settings():
             drawn = charts.draw_throughput(throughput, plan)
-        yield _picture(
+        yield picture(
             charts.THROUGHPUT_TITLE,
             str(throughput.attrs["n"]),
             drawn,
@@ -131,20 +108,12 @@ def _pictures(plan: Plan, sockets: Series | None) -> Iterator[Picture]:
     if not over_time.empty:
         with style.settings():
             drawn = charts.draw_steps(over_time, plan)
-        yield _picture(
+        yield picture(
             charts.STEPS_TITLE,
             str(over_time.attrs["n"]),
             drawn,
             "Only what lies in a band was measured; the settling of each step was left out.",
         )
-
-
-def _picture(title: str, n: str, drawn: Figure, reading: str) -> Picture:
-    raw = io.BytesIO()
-    with style.settings():
-        drawn.savefig(raw, dpi=style.DPI, format="png")
-    encoded = base64.b64encode(raw.getvalue()).decode("ascii")
-    return Picture(title, n, Markup("data:image/png;base64,") + encoded, reading)
 
 
 def _tables(plan: Plan) -> Iterator[Table]:

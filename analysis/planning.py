@@ -38,6 +38,9 @@ SOAK_S: Final = 600
 FAR: Final = 1.0
 """A forecast beyond so many times what was tested, a node, is an extrapolation."""
 
+FAR_PEAK: Final = 10.0
+"""A fit's peak at more times what was tested than this says nothing."""
+
 LOADS: Final[Mapping[str, Callable[[Step], float]]] = {
     "sockets": lambda step: step.sockets,
     "users": lambda step: step.users,
@@ -310,11 +313,14 @@ def _fit_limits(asked: Asked, used: Sequence[Row], found: Capacity | None) -> It
                 "capacity is below it. Repeat with lower steps."
             )
     if found is not None and found.jump is not None:
+        is_bound = math.isclose(found.estimate.low, found.jump[0])
+        bound = ", and the lower bound is the step before" if is_bound else ""
         yield (
             f"Between {found.jump[0]:,.0f} and {found.jump[1]:,.0f} {unit} the figure jumps across the "
-            "objective: where exactly is not known, and the lower bound is the step before. Finer steps "
-            "there would tell."
+            f"objective: where exactly is not known{bound}. Finer steps there would tell."
         )
+    if found is not None and (noise := contradiction(used, unit)):
+        yield noise
     if asked.forecast is not None and asked.forecast > FAR * most > 0:
         yield (
             f"The forecast of {asked.forecast:,.0f} {unit} is {asked.forecast / most:,.1f} times the highest "
@@ -322,6 +328,22 @@ def _fit_limits(asked: Asked, used: Sequence[Row], found: Capacity | None) -> It
             "nothing: what they do share (database, broker, load balancer, network) was not tested at that "
             "load."
         )
+
+
+def contradiction(rows: Sequence[Row], unit: str) -> str:
+    """That steps missed the objective at loads below one that kept it; empty where none did."""
+    kept = sorted((row for row in rows if row.kept), key=lambda row: row.load)
+    missed = [row for row in rows if row.kept is False and kept and row.load <= kept[-1].load]
+    if not missed:
+        return ""
+    most = max(row.load for row in missed)
+    above = next(row for row in kept if row.load >= most)
+    loads = listed(f"{row.load:,.0f}" for row in missed)
+    return (
+        f"{plural('Step', len(missed))} {listed(row.label for row in missed)} ({loads} {unit}) missed the "
+        f"objective, and step {above.label} ({above.load:,.0f}) kept it: noise. The capacity is that of a "
+        "fit through all steps, and its interval allows for it; longer steps would tell more."
+    )
 
 
 def _run_limits(run: Run, steps: Sequence[Step]) -> Iterator[str]:
@@ -400,7 +422,7 @@ def _plain_law(law: Usl) -> dict[str, Any]:
         "gamma": law.gamma.to_json(),
         "limit": plain(law.limit),
         "peak": None if peak is None else {"load": peak.load.to_json(), "throughput": peak.throughput},
-        "no_peak_because": list(law.no_peak_because),
+        "no_peak_because": list(no_peak_because(law)),
         "residual_error": law.residual_error,
         "residuals": list(law.residuals),
         "freedom": law.freedom,
@@ -553,16 +575,31 @@ def law_sentences(law: Usl, unit: str) -> list[str]:
             f"{peak.throughput:,.0f} a second, and falls beyond."
         )
     else:
-        told += [f"  No peak is reported. {why}" for why in law.no_peak_because[:1]]
-        told += [f"  {why}" for why in law.no_peak_because[1:]]
+        first, *others = no_peak_because(law)
+        told += [f"  No peak is reported. {first}", *(f"  {why}" for why in others)]
     return told
+
+
+def no_peak_because(law: Usl) -> tuple[str, ...]:
+    """Why a law's peak is not reported. Where a peak is nowhere near what was measured, not at which load."""
+    reached = max(law.loads)
+    if _is_something(law.beta) and law.peak_load <= FAR_PEAK * reached:
+        return law.no_peak_because
+    without = replace(law, beta=replace(law.beta, value=0.0)).no_peak_because
+    if without or not law.no_peak_because:
+        return without
+    return (f"The tests went to a load of {figure(reached)}, and the fit's peak would lie far beyond.",)
 
 
 def coefficient(of: Estimate) -> str:
     """``0.0277 (95 %: 0.0024 to 0.0531)``."""
-    # what the bound of the fit pressed to nothing is nothing
-    value = of.value if of.value > 1e-6 * of.high else 0.0
+    value = of.value if _is_something(of) else 0.0
     return f"{value:.3g} (95 %: {of.low:.3g} to {of.high:.3g})"
+
+
+def _is_something(of: Estimate) -> bool:
+    """Whether a coefficient is more than what a bound of the fit pressed to nothing."""
+    return of.value > 1e-6 * of.high
 
 
 def _step_lines(plan: Plan) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Regression: runs of a candidate beside runs of a baseline, one figure a run, and a verdict.
 
 Only like is set beside like: runs of other scenarios, options, machines, users, lengths or numbers of workers
-are refused, with the reason. What differs on purpose is the server, or the build behind the same address.
+are refused, with the reason. What differs on purpose is the server, or the build behind the same address: its
+host may be another one where the runs were recorded together, by turns.
 And a run is set beside others once: the same run five times is no five runs.
 """
 
@@ -21,6 +22,7 @@ from analysis.baseline import LEAST_RUNS, LEVEL, Shift, judge
 from analysis.estimate import plain
 from analysis.frames import number
 from analysis.gate import UNDER_WAY
+from analysis.recording import recording_of
 from analysis.workers import expected
 from wsoak.judge.slo import BadSlo, Slo, slo
 from wsoak.judge.terminal import safe
@@ -37,8 +39,9 @@ LENGTH_SHARE: Final = 0.1
 """Runs are of one length when they differ by less than this share, or by five seconds."""
 LENGTH_S: Final = 5.0
 DEFAULT_FIGURE: Final = "response p(99)"
-OWN_OPTIONS: Final = frozenset({"run_dir", "watch", "gates"})
-"""Options that say where a run is kept and what is looked at, and change nothing of the load."""
+HOST: Final = "host"
+OWN_OPTIONS: Final = frozenset({"run_dir", "watch", "gates", "latency_limit"})
+"""Options that say where a run is kept and what is looked at or judged, and change nothing of the load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Member:
     """A run of a set: its figure (``None`` without samples), the load it made, and its doubts.
 
     ``seconds`` and ``users`` are ``None`` where the run ended before its time: what it might have been is not
-    known.
+    known. ``recording``: see ``recording_of``.
     """
 
     run_id: str
@@ -57,6 +60,7 @@ class Member:
     users: float | None
     conditions: Mapping[str, str]
     doubts: tuple[Doubt, ...]
+    recording: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ def members(path: Path, measures: Sequence[Slo]) -> list[Member]:
             users=_users(books) if whole else None,
             conditions=dict(_conditions(header)),
             doubts=tuple(found),
+            recording=recording_of(reader),
         )
         for of in measures
     ]
@@ -176,7 +181,7 @@ def _users(books: Books) -> float:
 def _conditions(header: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The conditions of the load in words: where they differ, runs are not alike."""
     yield "scenario", listed(sorted(map(str, header.get("scenarios") or []))) or "none"
-    yield "host", urlsplit(str(header.get("host") or "")).hostname or "none"
+    yield HOST, urlsplit(str(header.get("host") or "")).hostname or "none"
     machine = header.get("machine") or {}
     yield "generator's machine", ", ".join(f"{key} {machine[key]}" for key in sorted(machine)) or "unknown"
     yield "number of workers", str(expected(header) or "a single process")
@@ -201,10 +206,13 @@ def _unsound(before: Sequence[Member], after: Sequence[Member]) -> Iterator[str]
     if again := sorted({safe(run_id, 60) for (run_id, _), times in seen.items() if times > 1}):
         yield f"Each run counts once, and {listed(again)} is named more often."
     keys = dict.fromkeys(key for run in everyone for key in run.conditions)
+    recordings = {run.recording for run in everyone}
+    together = len(recordings) == 1 and None not in recordings
     for key in keys:
-        yield from _unlike(
-            key, *({run.conditions.get(key, "unknown") for run in of} for of in (before, after))
-        )
+        was, now = ({run.conditions.get(key, "unknown") for run in of} for of in (before, after))
+        # two servers, each of them one and the same, are what such a recording compares
+        if not (key == HOST and together and len(was) == len(now) == 1):
+            yield from _unlike(key, was, now)
     yield from _unlike(
         "number of users",
         *({f"{run.users:,.0f}" for run in of if run.users is not None} for of in (before, after)),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -12,9 +12,10 @@ from markupsafe import Markup
 
 from analysis import checks, tables
 from analysis.charts import DRIFT_FILE, Chart, Drawn, draw_all
+from analysis.charts.picture import embedded
 from analysis.fonts import ADVICE, lacks_font_for
 from analysis.frames import Run, number
-from analysis.judged import judged
+from analysis.judged import BOXES, judged
 from analysis.marks import marks_of
 from analysis.recovery import sentences
 from analysis.soak import drifts, early
@@ -32,6 +33,13 @@ FINDINGS_SHOWN: Final = 50
 """At most so many findings are in the report, the worst; all are in ``findings.json``."""
 
 DROPS_SHOWN: Final = 20
+
+COUNTED_TOGETHER: Final[tuple[frozenset[str], ...]] = (
+    frozenset({"requests", "replies", "reply timeouts", "reply lost", "late replies"}),
+    frozenset({"sent", "received", "unmatched", "dropped", "send on closed"}),
+    frozenset({"check passed", "check failed"}),
+)
+"""Columns of counters: a name that has none of a set had nothing to count there."""
 
 
 class Picture(NamedTuple):
@@ -72,14 +80,14 @@ def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
         *([steps.steps] if steps else ()),
         tables.outcomes(run.books),
         tables.closes(run.books),
-        tables.counters(run.books),
+        where_they_apply(tables.counters(run.books)),
         tables.latencies(run.books),
         tables.own(run.books),
         tables.gauges(run.books),
         tables.facts(run.header),
     ]
     names = list(run.books.totals)
-    pictures = [Picture(one.chart, one.n, _embedded(one.path)) for one in drawn if one.path]
+    pictures = [Picture(one.chart, one.n, embedded(one.path.read_bytes())) for one in drawn if one.path]
     return {
         "run_id": run.run_id,
         "what": what_was_run(run),
@@ -105,8 +113,8 @@ def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
         "summary": happened(run.books, run.header),
         "mass_drops": sentences(run.mass_drops, run.started_at)[:DROPS_SHOWN],
         "more_drops": max(0, len(run.mass_drops) - DROPS_SHOWN),
-        "capacity": steps.sentences if steps else (),
-        "drifts": drifts(run),
+        "capacity": steps,
+        "drifts": [(drift, BOXES[drift.verdict]) for drift in drifts(run)],
         "early": early(run),
         "drift_charts": [item for item in pictures if item.chart.file == DRIFT_FILE],
         "charts": [item for item in pictures if item.chart.file != DRIFT_FILE],
@@ -114,6 +122,19 @@ def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
         "font_advice": ADVICE if lacks_font_for(names) else "",
         "tables": [shown_table for shown_table in shown if shown_table.rows],
     }
+
+
+def where_they_apply(counters: tables.Table) -> tables.Table:
+    """The table of counters with empty cells for what did not happen: who asks for nothing lost no reply."""
+    places = [
+        [index for index, column in enumerate(counters.columns) if column in together]
+        for together in COUNTED_TOGETHER
+    ]
+    rows = []
+    for row in counters.rows:
+        idle = {place for of in places if all(row[index] == "0" for index in of) for place in of}
+        rows.append(tuple("" if index in idle else cell for index, cell in enumerate(row)))
+    return replace(counters, rows=tuple(rows))
 
 
 def what_was_run(run: Run) -> list[tuple[str, str]]:
@@ -147,10 +168,6 @@ def state(run: Run) -> str:
         return ""
     sockets = counted(max(0, run.books.open_now), "socket")
     return f"The run is still under way: this is what is on record so far, with {sockets} open."
-
-
-def _embedded(path: Path) -> Markup:
-    return Markup("data:image/png;base64,") + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
 def environment() -> jinja2.Environment:

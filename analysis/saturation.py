@@ -19,7 +19,9 @@ from wsoak.judge.validity import (
     LATENCY_LIMIT_MS,
     LITTLE_MEAN,
     LITTLE_TOLERANCE,
+    MASTER,
     SATURATED_SHARE,
+    is_starved,
 )
 from wsoak.judge.words import duration, figure, percent
 from wsoak.ledger.units import NS_PER_MS
@@ -86,6 +88,10 @@ def generator_full(step: Step, header: Header) -> str:
     worst = max((summary.mean for summary in saturated.values()), default=0.0)
     if worst > SATURATED_SHARE:
         return f"its CPU was at 90 % of a core or more for {percent(worst, 1)} of the step"
+    waited = step.readings("cpu_wait_share")
+    worst = max((summary.mean for worker, summary in waited.items() if worker != MASTER), default=0.0)
+    if is_starved(worst):
+        return f"it wanted a CPU and had none for {percent(worst, 1)} of the step"
     limit_ns = LAG_SHARE * (number(header.get("latency_limit_ms")) or LATENCY_LIMIT_MS) * NS_PER_MS
     hub = step.books.histogram("hub")
     p99_ns = hub.percentile_ns(99)

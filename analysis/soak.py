@@ -1,7 +1,8 @@
 """Soak: what drifts over a long run, and what is left behind by it.
 
-Looked at is the time in which the load was up, less its first tenth, in which servers warm up. Memory is what
-a block never falls below, less what open connections explain; descriptors are those beyond the connections;
+Looked at is the time in which the load was up, less its first tenth, in which servers warm up. The load is
+the users: their sockets, which come and go, stand in for them where nobody counted users. Memory is what a
+block never falls below, less what open connections explain; descriptors are those beyond the connections;
 connections are what the server holds beyond ours.
 """
 
@@ -268,23 +269,55 @@ FIGURES: Final[Mapping[str, Subject]] = {subject.name: subject for subject in SU
 # -------------------------------------------------------------------------------------------------- drifts
 
 
-def soaked_of(run: Run, begin_s: float = 0.0, end_s: float = math.inf) -> Soaked | None:
-    """The part of the run between these seconds in which the load was up and warm; ``None`` if short."""
-    sockets = by_second(run, "open_sockets")
-    seconds = np.arange(len(sockets), dtype=float)
-    up_s, down_s = settled(seconds, sockets)
+def soaked_of(run: Run, begin_s: float = 0.0, end_s: float = math.inf) -> Soaked:
+    """The part of the run between these seconds in which the load was up and warm.
+
+    Raises:
+        TooShort: when that is less than ``LEAST_S``, or nobody ever had a socket.
+    """
+    up_s, down_s = up(run)
+    if down_s <= up_s:
+        raise TooShort(f"No load was up: {_NO_SOAK}.")
     warm_s = max(begin_s, warmed(up_s, down_s))
     until_s = min(end_s, down_s)
     if until_s - warm_s < LEAST_S:
-        return None
+        left = span(max(0.0, until_s - warm_s))
+        whole = begin_s <= warmed(up_s, down_s) and end_s >= down_s
+        part = "" if whole else " and what the gate leaves out"
+        raise TooShort(
+            f"The load was up {_between(up_s, down_s)}. Less its warm-up{part}, {left} of it are left, and "
+            f"{span(LEAST_S)} are needed: {_NO_SOAK}."
+        )
+    seconds = np.arange(len(by_second(run, "users")), dtype=float)
     inside = seconds[(seconds >= warm_s) & (seconds <= until_s)]
     return Soaked(run, inside, warm_s, until_s)
 
 
+_NO_SOAK: Final = "this is no soak, and nothing can be said of drift"
+
+
+def up(run: Run) -> tuple[float, float]:
+    """When the run's load was up, in seconds since its start; two equal times where it never was.
+
+    That is told by the users, of all workers together, or by their sockets where nobody counted users.
+    """
+    users, sockets = by_second(run, "users"), by_second(run, "open_sockets")
+    opened = sockets[np.isfinite(sockets)]
+    if len(opened) and opened.max() <= 0:
+        return (0.0, 0.0)
+    told = users if np.isfinite(users).any() else sockets
+    return settled(np.arange(len(told), dtype=float), told)
+
+
+def _between(begin_s: float, end_s: float) -> str:
+    return f"from {span(begin_s)} to {span(end_s)} after the start"
+
+
 def drifts(run: Run) -> list[Drift]:
     """The drift of each subject that the run has readings of, worst first; none where it is no soak."""
-    soaked = soaked_of(run)
-    if soaked is None:
+    try:
+        soaked = soaked_of(run)
+    except TooShort:
         return []
     found = [drift for subject in SUBJECTS if (drift := _drift(subject, soaked)) is not None]
     drain = [] if run.under_way else _drain(run)
@@ -292,6 +325,15 @@ def drifts(run: Run) -> list[Drift]:
 
 
 _WORST_FIRST: Final[tuple[Verdict, ...]] = ("fail", "inconclusive", "pass")
+
+
+def no_soak(run: Run) -> str:
+    """Why nothing can be said of the run's drift, in a sentence or two; empty where something can."""
+    try:
+        soaked_of(run)
+    except TooShort as error:
+        return str(error)
+    return ""
 
 
 def early(run: Run) -> str:
@@ -313,8 +355,6 @@ def figure(run: Run, name: str, begin_s: float = 0.0, end_s: float = math.inf) -
     """
     subject = FIGURES[name]
     soaked = soaked_of(run, begin_s, end_s)
-    if soaked is None:
-        raise TooShort(f"The load was not up for {span(LEAST_S)}, less its warm-up: this is no soak.")
     series = subject.series(soaked)
     if series is None:
         raise TooShort(f"The run has no readings of {subject.what}.")
@@ -357,12 +397,17 @@ def _kept_within(subject: Subject, soaked: Soaked, times: Array, values: Array) 
     tolerance = _tolerance(subject, soaked.run, float(np.median(figures)))
     if between > tolerance:
         return ""
-    show, over = _show(subject.dimension), span(float(np.ptp(times[known])))
+    show, over = _show(subject.dimension), _over(float(times[known][0]), float(times[known][-1]))
     return (
-        f"{subject.what[0].upper()}{subject.what[1:]} kept within {show(between)} over {over}, from "
+        f"{subject.what[0].upper()}{subject.what[1:]} kept within {show(between)} {over}: "
         f"{show(min(figures))} to {show(max(figures))} in {LEAST_BLOCKS} parts of it. Allowed is "
         f"{show(tolerance)}."
     )
+
+
+def _over(begin_s: float, end_s: float) -> str:
+    """How long a window is, and where it lies in the run."""
+    return f"over {span(end_s - begin_s)}, {_between(begin_s, end_s)}"
 
 
 def _changes(found: Trend, verdict: Verdict, tolerance: float) -> Iterator[ChangePoint]:
@@ -390,11 +435,8 @@ def _sentences(
     show = _show(subject.dimension)
     what = subject.what[0].upper() + subject.what[1:]
     change = found.change
-    over = f"over {span(found.seconds)}"
-    by = show(abs(change.value))
-    moved = f"did not change {over}" if by == show(0.0) else f"{_WAYS[change.value > 0]} by {by} {over}"
     yield (
-        f"{what} {moved} (95 %: {show(change.low)} to {show(change.high)}), "
+        f"{what} {_moved(found, show)} (95 %: {show(change.low)} to {show(change.high)}), "
         f"from a level of {show(found.level)}; {show(found.an_hour.value)} an hour at that pace."
     )
     if verdict == "inconclusive" and found.smallest > tolerance:
@@ -416,6 +458,12 @@ def _sentences(
         yield "It grew steadily."
     if verdict == "fail" and subject.advice:
         yield subject.advice
+
+
+def _moved(found: Trend, show: Callable[[float], str]) -> str:
+    """What a series did, and when."""
+    over, by = _over(found.begin_s, found.end_s), show(abs(found.change.value))
+    return f"did not change {over}" if by == show(0.0) else f"{_WAYS[found.change.value > 0]} by {by} {over}"
 
 
 _WAYS: Final = {True: "grew", False: "fell"}
@@ -467,6 +515,39 @@ def _drain(run: Run) -> Iterator[Drift]:
 # --------------------------------------------------------------------------------------------------- gates
 
 
+def hourly(found: Trend, tolerance: float, dimension: Dimension = "number") -> Measured:
+    """A trend as gates judge it: its change in an hour, in an interval that claims no more than ``judged``.
+
+    What a short run shows of an hour is its few seconds many times over. So the interval also holds
+
+    - every growth that the run could not have seen, of a number less than one, unless it fell for certain: no
+      gate passes below that;
+    - no growth at all, unless it grew for certain and by more than ``tolerance`` over the run, the series'
+      unit: no gate fails by what ``judged`` does not fail.
+    """
+    change, seen = found.an_hour, max(found.smallest, _LEAST_SEEN[dimension]) * 3600 / found.seconds
+    failed = judged(found, tolerance) == "fail"
+    show = _show(dimension)
+    note = (
+        f"it {_moved(found, show)}, and {show(tolerance)} is allowed; the smallest growth that so long a run "
+        "would have seen is "
+    )
+    return Measured(
+        change.value,
+        change.low if failed else min(change.low, 0.0),
+        change.high if change.high < 0 else max(change.high, seen),
+        found.blocks,
+        float(found.blocks),
+        note=f"{note}{Quantity(0.0, dimension, 'h').show(seen)}",
+        base=found.level,
+        share_note=f"{note}{Quantity(0.0, 'share', 'h').show(seen / found.level)}" if found.level > 0 else "",
+    )
+
+
+_LEAST_SEEN: Final[Mapping[Dimension, float]] = {"number": 1.0, "bytes": 0.0, "seconds": 0.0, "share": 0.0}
+"""What a growth is at least, however alike the readings are."""
+
+
 def _provider(name: str) -> Callable[[Material, Window], Measured]:
     def measure(material: Material, window: Window) -> Measured:
         if material.reader is None:
@@ -476,17 +557,8 @@ def _provider(name: str) -> Callable[[Material, Window], Measured]:
             found = figure(run, name, window.begin - run.started_at, window.end - run.started_at)
         except (TooShort, UnreadableRun) as error:
             return nothing(str(error).rstrip("."))
-        hourly = found.an_hour
-        smallest = Quantity(0.0, FIGURES[name].dimension, "h").show(found.smallest * 3600 / found.seconds)
-        return Measured(
-            hourly.value,
-            hourly.low,
-            hourly.high,
-            found.blocks,
-            float(found.blocks),
-            note=f"the smallest growth that would have been seen is {smallest}",
-            base=found.level,
-        )
+        subject = FIGURES[name]
+        return hourly(found, _tolerance(subject, run, found.level), subject.dimension)
 
     return measure
 

@@ -1,18 +1,28 @@
-"""Stepped: what the report says of a run's steps: the capacity that the run searched for, or how to ask."""
+"""Stepped: what the report says of a run's steps: their capacity at an objective, or how to ask for it."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from analysis.capacity_asked import PLAN_FILE, asked_of, last_asked, searched_for
+from analysis.charts.capacity import objective_picture
+from analysis.charts.picture import Picture
 from analysis.frames import Run
 from analysis.marks import marks_of
-from analysis.planning import Asked, Plan, header_cells, headline, plan_of_run, row_cells, shown_columns
+from analysis.planning import (
+    Asked,
+    Plan,
+    contradiction,
+    header_cells,
+    headline,
+    plan_of_run,
+    row_cells,
+    shown_columns,
+)
 from analysis.steps import STEP
 from analysis.tables import Table, table
-from wsoak.judge.slo import BadSlo, Slo, slo
 
 LEAST: Final = 3
 """So many steps make a run one that was made for its capacity."""
@@ -21,39 +31,55 @@ EXAMPLE: Final = "response p(99) < 250ms"
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """Sentences for the report, and the steps as a table."""
+    """Sentences for the report, the steps as a table, and the chart of the objective by load if there is one.
+
+    ``page``: the file beside the report that holds the whole plan; empty where nobody has made it.
+    """
 
     sentences: tuple[str, ...]
     steps: Table
+    chart: Picture | None
+    page: str
 
 
 def stepped(run: Run) -> Stepped | None:
-    """What there is to say of a run's steps; ``None`` of a run without."""
-    if sum(mark.text.startswith(STEP) for mark in marks_of(run.header)) < LEAST:
+    """What there is to say of a run's steps; ``None`` of a run without.
+
+    Plateaus that nobody marked as steps are some where a capacity was asked for, and found in them.
+    """
+    marked = sum(mark.text.startswith(STEP) for mark in marks_of(run.header)) >= LEAST
+    asked = asked_of(run) if marked else last_asked(run.path)
+    if not marked and asked is None:
         return None
-    objective = searched_for(run.header)
-    plan = plan_of_run(run, Asked(objective))
-    told = headline(plan) if objective is not None else []
+    plan = plan_of_run(run, asked or Asked())
+    if not marked and plan.capacity is None:
+        return None
+    page = PLAN_FILE if (run.path / PLAN_FILE).is_file() else ""
+    told = _sentences(plan)
+    if not page:
+        told.append(_how_to_ask(run, plan))
+    return Stepped(tuple(told), steps_table(plan), objective_picture(plan), page)
+
+
+def _sentences(plan: Plan) -> list[str]:
+    told = headline(plan) if plan.asked.slo is not None else []
+    if plan.capacity is not None and (noise := contradiction(plan.used, plan.asked.load)):
+        told.append(noise)
     if plan.saturation is not None:
         told.append(plan.saturation.sentence)
-    asked = "" if objective is not None else f' --slo "{EXAMPLE}"'
-    told.append(
-        f"The plan, with its charts and its limits: python -m analysis capacity {shlex.quote(str(run.path))}"
-        f"{asked} --forecast N"
-    )
-    return Stepped(tuple(told), steps_table(plan))
+    return told
 
 
-def searched_for(header: Mapping[str, Any]) -> Slo | None:
-    """The objective that a run itself searched for, by ``run.json``."""
-    told = header.get("search")
-    text = told.get("slo") if isinstance(told, dict) else None
-    if not isinstance(text, str):
-        return None
-    try:
-        return slo(text)
-    except BadSlo:
-        return None
+def _how_to_ask(run: Run, plan: Plan) -> str:
+    objective, searched = plan.asked.slo, searched_for(run.header)
+    if objective is None:
+        asked = f' --slo "{EXAMPLE}"'
+    elif searched is None or searched.text != objective.text:
+        asked = f" --slo {shlex.quote(objective.text)}"
+    else:
+        asked = ""
+    command = f"python -m analysis capacity {shlex.quote(str(run.path))}{asked} --forecast N"
+    return f"The plan, with its charts and its limits: {command}"
 
 
 def steps_table(plan: Plan) -> Table:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from bench.contenders import ROOT
-from bench.incident_runs import PATIENCE_S, loaded
+from bench.incident_runs import PATIENCE_S, facts, loaded
 from bench.incidents import CASES, Case
 from bench.matrix import Result, markdown, verdict
 from bench.processes import BenchError
@@ -113,7 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchError as error:
         print(f"bench.confusion: {error}", file=sys.stderr)
         return EXIT_ERROR
-    page = markdown(results, facts(options, time.monotonic() - begun))
+    only = [word for text in options.only for word in ("--only", text)]
+    made_by = facts("bench.confusion", only, time.monotonic() - begun, options.at_once)
+    page = markdown(results, made_by)
     path = options.write or (None if options.only else PAGE)
     if path is None:
         print(page)
@@ -158,18 +157,6 @@ def _progress(result: Result) -> str:
     doubtful = "" if result.valid else ", run not valid"
     verdict_ = "right" if result.right else "WRONG"
     return f"{verdict_:<6} {result.case.id}: {', '.join(said + missed)} ({result.took_s:.0f} s{doubtful})"
-
-
-def facts(options: argparse.Namespace, took_s: float) -> dict[str, str]:
-    """What the page says of how it was made."""
-    only = [word for text in options.only for word in ("--only", text)]
-    packages = ", ".join(f"{name} {version(name)}" for name in ("wsoak", "locust", "websockets", "uvicorn"))
-    return {
-        "command": f"`{shlex.join(['python', '-m', 'bench.confusion', *only])}`",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "versions": f"{packages}, Python {'.'.join(map(str, sys.version_info[:3]))}",
-        "took": f"{took_s:,.0f} s, {options.at_once} runs at a time",
-    }
 
 
 if __name__ == "__main__":

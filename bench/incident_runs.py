@@ -8,8 +8,10 @@ import secrets
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -111,6 +113,17 @@ def load(case: Case, url: str, run: Path, env: dict[str, str]) -> None:
                 process.wait()
     if process.returncode not in (0, 1, 4):
         raise BenchError(f"the load of {case.id} ended with exit code {process.returncode}:\n{_tail(log)}")
+
+
+def facts(module: str, arguments: Sequence[str], took_s: float, at_once: int = 1) -> dict[str, str]:
+    """What a page says of how it was made: by which command, when, with what, in how many seconds."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("wsoak", "locust", "websockets", "uvicorn"))
+    return {
+        "command": f"`{shlex.join(['python', '-m', module, *arguments])}`",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "versions": f"{packages}, Python {'.'.join(map(str, sys.version_info[:3]))}",
+        "took": f"{took_s:,.0f} s, {at_once} run{'s' * (at_once > 1)} at a time",
+    }
 
 
 def _tail(log: Path) -> str:

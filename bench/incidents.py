@@ -15,6 +15,8 @@ from typing import Final
 SECONDS: Final = 12
 USERS: Final = 20
 
+PATIENCE_OPTION: Final = "--handshake-timeout"
+
 Found = tuple[str, str]
 """A finding's id and the system that it is of."""
 
@@ -66,6 +68,17 @@ class Incident:
         """What must be found."""
         return self.finding, self.system
 
+    @property
+    def implied_onset(self) -> float | None:
+        """The handshakes at once from which on they must time out; ``None`` where none wait for a pool.
+
+        Who is the n-th in a line before ``pool`` look-ups at a time waits n × delay / pool (Little's law).
+        """
+        if not {"pool", "delay_s"} <= self.params.keys():
+            return None
+        patience_s = float(self.options[self.options.index(PATIENCE_OPTION) + 1])
+        return float(str(self.params["pool"])) * patience_s / float(str(self.params["delay_s"]))
+
 
 INCIDENTS: Final = (
     Incident("dialogue", "datetime-crash", "closed-policy-silent"),
@@ -78,7 +91,15 @@ INCIDENTS: Final = (
     Incident("roadmap", "send-after-close", "server-crash"),
     Incident("roadmap", "lost-events", "sequence-gap"),
     Incident("tasks", "reject-before-accept", "upgrade-refused"),
-    Incident("tasks", "slow-auth", "upgrade-slow", options=("--handshake-timeout", "2")),
+    Incident(
+        "tasks",
+        "slow-auth",
+        "upgrade-slow",
+        {"pool": 4, "delay_s": 0.5},
+        # half-way between two rounds of the pool, so that no handshake is done just as its time is over
+        options=(PATIENCE_OPTION, "2.25"),
+        users=30,
+    ),
     Incident("tasks", "doubled-prefix", "route-doubled"),
     Incident("tasks", "proxy-reset", "upgrade-reset"),
     Incident("tasks", "token-expiry", "credentials-expired", {"after_s": 4}),

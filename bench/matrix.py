@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,9 @@ WRONG: Final = "✗"
 """What a cell says: found as it must be, not found, and found where it must not be."""
 
 EVIDENCE_CHARACTERS: Final = 160
+
+ONSET: Final = re.compile(r"Time-outs began with ([\d,]+) handshakes? under way at once")
+"""How the evidence names the concurrency from which on handshakes time out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,26 @@ def verdict(results: Sequence[Result]) -> str:
     return "; ".join(told) + "."
 
 
+def onset_told(findings: Sequence[Mapping[str, Any]]) -> int | None:
+    """From how many handshakes under way at once they timed out, as the evidence says; ``None`` if not."""
+    told = (ONSET.search(str(text)) for finding in findings for text in finding["evidence"])
+    return next((int(found[1].replace(",", "")) for found in told if found), None)
+
+
+def onsets(results: Sequence[Result]) -> Iterator[str]:
+    """A sentence for each incident with a pool: the concurrency that was told, and the one it implies."""
+    for result in results:
+        for incident in result.case.incidents:
+            implied = incident.implied_onset
+            if implied is None or result.case.mended:
+                continue
+            told = onset_told(result.findings)
+            began = "nothing is told of where" if told is None else f"from {told:,} handshakes at once on"
+            beside = "" if told is None else f" ({told / implied - 1:+.0%})"
+            implies = f"the pool and its delay imply {implied:,.3g}{beside}"
+            yield f"{result.case.id}: {began} they time out; {implies}."
+
+
 def markdown(results: Sequence[Result], facts: Mapping[str, str]) -> str:
     """The page: what was run, the verdict, the matrix, and what each run said."""
     ids = columns(results)
@@ -106,7 +130,7 @@ def markdown(results: Sequence[Result], facts: Mapping[str, str]) -> str:
         f"each column a finding. {RIGHT}: found, as it must be. `{MISSED}`: not found. {WRONG}: found where",
         "it must not be. An empty cell was not found, and must not be.",
         "",
-        *(f"- {name}: {value}" for name, value in facts.items()),
+        *listed(facts),
         "",
         f"**{verdict(results)}**",
         "",
@@ -114,6 +138,7 @@ def markdown(results: Sequence[Result], facts: Mapping[str, str]) -> str:
         _row("---", *(":-:" for _ in ids)),
         *(_row(result.case.id, *(cells(result).get(id_, "") for id_ in ids)) for result in results),
         "",
+        *(line for sentence in onsets(results) for line in (sentence, "")),
         "## What was seen",
         "",
         _row("run", "finding", "severity", "count", "share", "evidence"),
@@ -121,6 +146,11 @@ def markdown(results: Sequence[Result], facts: Mapping[str, str]) -> str:
         *(line for result in results for line in _seen(result)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def listed(made_by: Mapping[str, str]) -> list[str]:
+    """What a page says of how it was made, as the lines of a list."""
+    return [f"- {name}: {value}" for name, value in made_by.items()]
 
 
 def _seen(result: Result) -> Iterator[str]:

@@ -11,14 +11,16 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from bench.contenders import ROOT
-from bench.incident_runs import PATIENCE_S, loaded
+from bench.incident_runs import PATIENCE_S, facts, loaded
 from bench.incidents import BY_ID, Case, Incident
+from bench.matrix import listed
 from bench.processes import BenchError
 
 EXIT_OK, EXIT_WRONG, EXIT_ERROR = 0, 1, 2
@@ -123,13 +125,26 @@ def _table(sides: dict[str, Any]) -> list[str]:
     ]
 
 
+def page(sections: Sequence[str], made_by: Mapping[str, str]) -> str:
+    """The page: how it was made, and each replay's section."""
+    head = [
+        "# The five incidents, before and after",
+        "",
+        "Each is loaded for real: the embedded target with the fault, and the same load without it. The",
+        "figures are those of `python -m analysis compare BEFORE AFTER`.",
+        "",
+        *listed(made_by),
+    ]
+    return "\n\n".join(["\n".join(head), *sections]) + "\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.replay", description=__doc__)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the runs' directories here")
     parser.add_argument("--write", type=Path, metavar="FILE", default=PAGE, help="default: docs/incidents.md")
     options = parser.parse_args(arguments)
-    sections, all_right = [], True
+    sections, all_right, begun = [], True, time.monotonic()
     try:
         with tempfile.TemporaryDirectory() as temporary:
             for replay in REPLAYS:
@@ -141,12 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchError as error:
         print(f"bench.replay: {error}", file=sys.stderr)
         return EXIT_ERROR
-    head = (
-        "# The five incidents, before and after\n\n"
-        "Each is loaded for real, by `python -m bench.replay`: the embedded target with the fault, and the "
-        "same load without it. The figures are those of `python -m analysis compare BEFORE AFTER`.\n\n"
-    )
-    options.write.write_text(head + "\n\n".join(sections) + "\n", encoding="utf-8")
+    made_by = facts("bench.replay", (), time.monotonic() - begun)
+    options.write.write_text(page(sections, made_by), encoding="utf-8")
     print(f"See {options.write}.")
     return EXIT_OK if all_right else EXIT_WRONG
 

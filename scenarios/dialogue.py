@@ -7,7 +7,9 @@ account, with the password in ``WSOAK_PASSWORD``. A socket's token is short-live
 """
 
 import os
-from collections.abc import Container
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Container, Iterable
 from itertools import count, islice
 from typing import Any
 from urllib.parse import quote
@@ -46,6 +48,7 @@ class DialogueUser(WebSocketUser):
 
     wait_time = between(0.5, 1.5)
     health_path = "/health"
+    account_columns = tuple(test_account(0))
 
     access: FreshToken | None = None
     stranger: "DialogueUser | None" = None
@@ -64,17 +67,19 @@ class DialogueUser(WebSocketUser):
         # the next account's; it stops with us
         self.stranger = type(self)(self.environment)
         self.stranger.log_in()
-        forged, unforged = forge(self.for_sockets.value, shared_secret(self.generator.embedded))
-        shown = forged | {
-            "wrong-token-kind-accepted": self.refresh_token,
-            "foreign-session-accepted": self.stranger.for_sockets.value,
-        }
         path = f"/v1/dialogues/ws/{session}"
         knock = {"type": "message", "id": "door", "content": QUESTIONS[0]}
-        asked = {finding: f"{path}?token={quote(key, safe='')}" for finding, key in shown.items()}
-        doors = [Door(finding, NAME, each, knock=knock) for finding, each in asked.items()]
-        doors += [Door(finding, NAME, path, skipped=why) for finding, why in unforged.items()]
-        return [Door("unauthenticated-accepted", NAME, path, knock=knock), *doors] if session else []
+
+        def door(finding: str, token: str) -> Door:
+            return Door(finding, NAME, f"{path}?token={quote(token, safe='')}", knock=knock)
+
+        doors = [
+            Door("unauthenticated-accepted", NAME, path, knock=knock),
+            *forge(self.for_sockets.value, shared_secret(self.generator.embedded), door),
+            door("wrong-token-kind-accepted", self.refresh_token),
+            door("foreign-session-accepted", self.stranger.for_sockets.value),
+        ]
+        return doors if session else []
 
     def clear(self, run_id: str) -> int:
         """Delete the sessions of a run, whoever started them."""
@@ -95,10 +100,27 @@ class DialogueUser(WebSocketUser):
 
     def on_stop(self) -> None:
         """End what the run's end interrupted: no session is left behind."""
-        for conversation in getattr(self, "conversations", []):
+        conversations: list[Conversation] = getattr(self, "conversations", [])
+        for conversation in conversations:
             conversation.end()
+        if any(conversation.starting for conversation in conversations):
+            self.end_unknown()
         if self.stranger is not None:
             self.stranger.drop_http()
+
+    def end_unknown(self) -> None:
+        """Delete the session whose start a kill cut off: the server may have it, under an id not told."""
+        assert self.access is not None
+        token, path = self.access.value, "/v1/dialogues"
+        # our reader's own; of this run, as another may go on with the same accounts
+        listed = self.api("GET", path, token=token, needs=("sessions",))
+        sessions = listed.json["sessions"] if listed.ok else ()
+        for session in sessions if isinstance(sessions, list) else ():
+            if isinstance(session, dict) and session.get("run_id") == self.run_id and "session_id" in session:
+                id_ = quote(str(session["session_id"]), safe="")
+                self.api(
+                    "DELETE", f"{path}/{id_}", name=f"{path}/{{session_id}}", token=token, accepts=(404,)
+                )
 
     def log_in(self) -> None:
         """Log in, and find the books."""
@@ -132,15 +154,20 @@ class Conversation:
         self.user = user
         self.slot = slot
         self.session = ""
-        self.acknowledged: list[str] = []
+        self.acknowledged: dict[str, int] = {}
+        """When each message's answer came, on ``perf_counter_ns``, in this order."""
+        self.starting = False
+        """The session was asked for, and its answer never heard."""
         self.unsure = False
         """The deletion was asked for, and its answer never heard."""
 
     def start(self) -> str:
         """Start the session; empty where the server gives none."""
         book = self.user.random.choice(self.user.books)
+        self.starting = True
         started = self.api("POST", "/v1/dialogues/book/start", {"book_id": book}, needs=("session_id",))
         self.session = quote(str(started.json["session_id"]), safe="") if started.ok else ""
+        self.starting = False
         return self.session
 
     def hold(self, questions: int = MESSAGES_A_SESSION) -> None:
@@ -159,7 +186,7 @@ class Conversation:
                 question = {"type": "message", "id": key, "content": self.user.random.choice(QUESTIONS)}
                 answer = ws.request(question, reply_to=key, intended_ns=intended_ns if rate else None)
                 if answer is not None:
-                    self.acknowledged.append(key)
+                    self.acknowledged[key] = answer.received_ns
                 elif not ws.is_open:
                     break
         self.end()
@@ -184,18 +211,30 @@ class Conversation:
 
     def verify(self, remembered: list[str]) -> None:
         """Every acknowledged message is there, once, in order."""
-        known = set(self.acknowledged)
-        kept = [key for key in remembered if key in known]
-        missing = len(known) - len(set(kept))
-        repeated = len(kept) - len(set(kept))
-        in_order = [key for key in self.acknowledged if key in set(kept)] == list(dict.fromkeys(kept))
-        for finding, wrong in (
-            ("history-lost", missing),
-            ("messages-repeated", repeated),
-            ("messages-reordered", 0 if in_order else 1),
-        ):
-            self.user.observe(finding, NAME, wrong, len(known), "history of a session" if wrong else "")
-        self.acknowledged = []
+        kept = Counter(key for key in remembered if key in self.acknowledged)
+        in_order = (key for key in self.acknowledged if key in kept)
+        misplaced = [due for due, key in zip(in_order, kept, strict=True) if due != key]
+        self.tell("history-lost", self.acknowledged.keys() - kept.keys())
+        self.tell("messages-repeated", (kept - Counter(set(kept))).elements())
+        self.tell("messages-reordered", misplaced[:1])
+        self.acknowledged = {}
+
+    def tell(self, finding: str, wrong: Iterable[str]) -> None:
+        """Observe what is wrong with these messages, as of the first one's and the last one's answers."""
+        answered = list(self.acknowledged.values())
+        moments = sorted(self.acknowledged[key] for key in wrong)
+        first, last = (moments[0], moments[-1]) if moments else (answered[-1], answered[-1])
+        # each message is looked at once: until the first that is wrong, and after it
+        early = bisect_right(moments, first) if first < last else 0
+        looked_at = bisect_right(answered, first) if early else 0
+        if early:
+            self.observe(finding, first, early, looked_at)
+        self.observe(finding, last, len(moments) - early, len(answered) - looked_at)
+
+    def observe(self, finding: str, at_ns: int, wrong: int, of: int) -> None:
+        """Say what the history showed of the messages of a time."""
+        text = "history of a session" if wrong else ""
+        self.user.observe(finding, NAME, wrong, of, text, at_ns=at_ns)
 
     def api(
         self,

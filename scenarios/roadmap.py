@@ -138,7 +138,7 @@ class Watcher:
                 ws.state = str(message.get("type"))[:40]
                 if ws.state == "current_status":
                     history.feed(message.get("seq"))
-                elif self.sequence.feed(message.get("seq")):
+                elif self.sequence.feed(message.get("seq"), message.received_ns):
                     came += 1
                     if message["seq"] > (history.highest or 0):
                         self.user.delivered(NAME, message.get("sent_at"), message.received_ns)

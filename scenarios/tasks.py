@@ -72,6 +72,7 @@ class TasksUser(WebSocketUser):
     """Somebody with tasks, who watches them on ``--sockets-per-user`` feeds."""
 
     health_path = "/health"
+    account_columns = tuple(test_account(0))
 
     token: FreshToken | None = None
     feeds: "tuple[Feed, ...]" = ()
@@ -143,19 +144,14 @@ class TasksUser(WebSocketUser):
         """A feed is for its user, with a token of the right kind, in time, and signed by who may."""
         self.sign_in()
         mine, good = self.user_id, self.bearer
-        forged, unforged = forge(good, self.secret)
-        ways = {
-            "unauthenticated-accepted": feed_path(mine),
-            **{finding: feed_path(mine, token) for finding, token in forged.items()},
-            "foreign-session-accepted": feed_path(f"{mine}0", good),
-        }
-        if self.secret is not None:
-            of_another_kind = mint(self.secret, mine, 60.0, kind="refresh")
-            ways["wrong-token-kind-accepted"] = feed_path(mine, of_another_kind)
-        knock = {"type": "ping", "id": "door"}
+
+        def door(finding: str, token: str, of: str = mine) -> Door:
+            return Door(finding, NAME, feed_path(of, token), knock={"type": "ping", "id": "door"})
+
         return [
-            *(Door(finding, NAME, path, knock=knock) for finding, path in ways.items()),
-            *(Door(finding, NAME, feed_path(mine), skipped=why) for finding, why in unforged.items()),
+            door("unauthenticated-accepted", ""),
+            *forge(good, self.secret, door, another_kind={"kind": "refresh"}),
+            door("foreign-session-accepted", good, of=f"{mine}0"),
         ]
 
     def clear(self, run_id: str) -> int:
@@ -253,7 +249,7 @@ class Feed:
 
     def pushed(self, push: Message) -> None:
         """A status was pushed: of a task of ours, or of one from another feed of the user's."""
-        self.sequence.feed(push.get("seq"))
+        self.sequence.feed(push.get("seq"), push.received_ns)
         self.user.delivered(NAME, push.get("sent_at"), push.received_ns)
         self.follow(push)
 

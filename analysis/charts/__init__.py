@@ -59,7 +59,8 @@ CHARTS: Final[tuple[Chart, ...]] = (
         openings.PHASES_TITLE,
         openings.phases_frame,
         openings.draw_phases,
-        "Successful handshakes only; a phase that failed has no duration.",
+        "Successful handshakes only; a phase that failed has no duration. All phases together are thin and "
+        "grey, below the others: where they are not to be seen, one phase is nearly all of it.",
         "no handshake succeeded",
     ),
     Chart(

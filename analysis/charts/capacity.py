@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis import style
 from analysis.capacity import between
+from analysis.charts.picture import Picture, picture
 from analysis.planning import Plan
 from analysis.usl import Usl
 from wsoak.judge.words import counted, figure
@@ -26,6 +27,22 @@ SURE: Final = 1.96
 """Error bars reach this many standard errors either way, which is 95 %."""
 
 
+def objective_picture(plan: Plan) -> Picture | None:
+    """The chart of the objective by load; ``None`` where no capacity was found."""
+    frame = objective_frame(plan)
+    if frame.empty:
+        return None
+    with style.settings():
+        drawn = draw_objective(frame, plan)
+    return picture(
+        OBJECTIVE_TITLE,
+        str(frame.attrs["n"]),
+        drawn,
+        "Each point is a step, with the interval that the scatter of its own blocks gives. The fit is the "
+        "best one that never gets better with more load; the capacity is where it crosses the limit.",
+    )
+
+
 def objective_frame(plan: Plan) -> pd.DataFrame:
     """By load (the index): the figure ``value``, its bounds ``low`` and ``high``, and ``kept``."""
     slo = plan.asked.slo
@@ -37,8 +54,10 @@ def objective_frame(plan: Plan) -> pd.DataFrame:
     for row in rows:
         assert row.value is not None
         reach = SURE * row.error if math.isfinite(row.error) else 0.0
-        ends = [scale * slo.good(slo.bad(row.value) + sign * reach) for sign in (-1, 1)]
-        bounds.append((scale * row.value, min(ends), max(ends), row.kept))
+        value = scale * row.value
+        # the way to a logarithm and back may end beside the value
+        ends = [value, *(scale * slo.good(slo.bad(row.value) + sign * reach) for sign in (-1, 1))]
+        bounds.append((value, min(ends), max(ends), row.kept))
     frame = pd.DataFrame(
         bounds, columns=["value", "low", "high", "kept"], index=[row.load for row in rows]
     ).sort_index()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from wsoak.ledger.outcomes import OPEN, PHASES
 SUCCESS_TITLE: Final = "Handshakes that succeeded, and sockets that became usable"
 OUTCOMES_TITLE: Final = "How openings ended"
 PHASES_TITLE: Final = "Phases of successful handshakes"
+
+ALL: Final = "handshake"
+"""All phases of one, as the ledger calls it."""
 
 HANDSHAKES: Final = "handshakes that succeeded"
 USABLE: Final = "opened sockets that became usable"
@@ -102,7 +105,7 @@ def draw_outcomes(frame: pd.DataFrame) -> Figure:
 def phases_frame(run: Run) -> pd.DataFrame:
     """Milliseconds by second: columns ``(phase, "p50")`` and ``(phase, "p99")``; ``handshake`` is all."""
     parts = {}
-    for kind in (*PHASES, "handshake"):
+    for kind in (*PHASES, ALL):
         table = run.binned.percentiles(kind, (50, 99))
         if not table.empty:
             parts[kind] = table[["p50", "p99"]]
@@ -113,15 +116,22 @@ def phases_frame(run: Run) -> pd.DataFrame:
     return signed(at_seconds(frame, run), run, f"n = {counted(n, 'successful handshake')}")
 
 
+_BELOW: Final[dict[str, Any]] = {"color": style.GREY, "linewidth": 1.0, "marker": ".", "markersize": 2.0}
+
+
 def draw_phases(frame: pd.DataFrame) -> Figure:
-    """A line a phase and percentile: p50 solid, p99 dashed."""
+    """A line a phase and percentile, p50 solid and p99 dashed; below them all phases together, thin."""
     drawn = style.canvas([3.4])
     axes = drawn.panels[0]
     phases = list(dict.fromkeys(frame.columns.get_level_values(0)))
+    # where one phase is nearly all of it, that phase must lie on top
+    if ALL in phases:
+        phases.remove(ALL)
+        for part, dash in (("p50", "-"), ("p99", "--")):
+            style.line(axes, frame[ALL, part], f"all phases {part}", 0, dash, **_BELOW)
     for index, phase in enumerate(phases):
-        label = "all phases" if phase == "handshake" else phase
-        style.line(axes, frame[phase, "p50"], f"{label} p50", index, "-")
-        style.line(axes, frame[phase, "p99"], f"{label} p99", index, "--", markerfacecolor="none")
+        style.line(axes, frame[phase, "p50"], f"{phase} p50", index, "-")
+        style.line(axes, frame[phase, "p99"], f"{phase} p99", index, "--", markerfacecolor="none")
     style.milliseconds(axes)
     style.legend(axes)
     style.time_axis(axes, frame)

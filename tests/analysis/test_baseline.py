@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +18,9 @@ from scipy.stats import mannwhitneyu
 from analysis import baseline_command
 from analysis.__main__ import main
 from analysis.baseline import judge, mann_whitney
-from analysis.baseline_command import AFTER, BEFORE, command, misuse_of, order
+from analysis.baseline_command import AFTER, BEFORE, command, is_server, misuse_of, order
+from analysis.beside import beside
+from analysis.recording import RECORDING_FILE
 from analysis.regression import as_text, measure, member, regression, verdict
 from tests.analysis.long_runs import Second, written
 from wsoak.judge.slo import BadSlo
@@ -231,7 +235,8 @@ def test_the_same_run_five_times_is_no_five_runs(
 def test_where_a_run_is_kept_and_another_port_of_the_host_make_no_difference(
     made: Callable[..., Path],
 ) -> None:
-    other = {"options": {"run_time": "20s", "spawn_rate": 10, "run_dir": "x"}, "host": "http://127.0.0.1:9"}
+    options = {"run_time": "20s", "spawn_rate": 10, "run_dir": "x", "latency_limit": 5.0}
+    other = {"options": options, "host": "http://127.0.0.1:9"}
     before = [made(value) for value in BASE_MS]
     assert run_judge(before, [made(value, **other) for value in SAME_MS]) == 0
 
@@ -322,43 +327,170 @@ def test_what_cannot_be_recorded_is_said(locust: list[str], runs: int, why: str,
     assert misuse_of(["EchoUser", "--run-time=5s"], 5, tmp_path) == ""
 
 
-def test_recorded_runs_are_not_mixed_with_older_ones(tmp_path: Path) -> None:
-    (tmp_path / "before-1").mkdir()
+@pytest.mark.parametrize("name", ["before-1", "after-1", "before-5", "after-5", RECORDING_FILE])
+def test_recorded_runs_are_not_mixed_with_older_ones(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
     assert "already holds recorded runs" in misuse_of(["-t", "5s"], 5, tmp_path)
 
 
-def test_recording_runs_locust_on_each_server_in_turn_and_judges(
-    made: Callable[..., Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+NO_SERVERS: Final = (
+    "127.0.0.1:8000",
+    "ftp://127.0.0.1",
+    "http://",
+    "http://127.0.0.1:99999",
+    "http://127.0.0.1:0",
+    "http://[::1",
+    "http://user:s3cret@127.0.0.1",
+    "http://127.0.0.1/echo?token=s3cret",
+    "http://127.0.0.1/echo#s3cret",
+)
+
+
+@pytest.mark.parametrize("side", [BEFORE, AFTER])
+@pytest.mark.parametrize("url", NO_SERVERS)
+def test_what_is_no_server_is_refused_before_the_first_run(
+    url: str, side: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # a program in Locust's place that copies a run that was made before to where it is told to
-    program = tmp_path / "stand_in.py"
-    program.write_text(
-        "import json, shutil, sys\n"
-        "to = sys.argv[sys.argv.index('--run-dir') + 1]\n"
-        "url = sys.argv[sys.argv.index('--host') + 1]\n"
-        "shutil.copytree(json.loads(sys.argv[1])[url].pop(int(to[-1]) - 1), to)\n"
+    monkeypatch.setattr(baseline_command, "command", lambda *_: pytest.fail("a run was made"))
+    urls = {BEFORE: "http://127.0.0.1:1/echo", AFTER: "wss://[::1]:2/echo", side: url}
+    sides = [word for name in urls for word in (f"--{name}", urls[name])]
+    assert main(["baseline", "record", str(tmp_path), *sides, "--", "EchoUser", "-t", "5s"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"--{side} names no server: ")
+    assert "s3cret" not in told
+    assert is_server("http://127.0.0.1:1/echo")
+    assert is_server("wss://[::1]:2/echo")
+
+
+ONE, OTHER = "http://127.0.0.1:1/echo", "http://localhost:2/echo"
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A program in Locust's place that copies runs that were made before to where it is told to."""
+
+    folder: Path
+
+    def record(self, runs: Mapping[str, Sequence[Path]], *more: str) -> tuple[int, Path]:
+        """``baseline record`` of these runs of each server: its exit code, and the directory."""
+        program, directory = self.folder / "stand_in.py", self.folder / "recorded"
+        program.write_text(
+            "import json, shutil, sys\n"
+            "to = sys.argv[sys.argv.index('--run-dir') + 1]\n"
+            "url = sys.argv[sys.argv.index('--host') + 1]\n"
+            "left = json.loads(sys.argv[1])[url][int(to[-1]) - 1:]\n"
+            "if not left:\n"
+            "    sys.exit('refused')\n"
+            "shutil.copytree(left[0], to)\n"
+        )
+        listed = json.dumps({url: list(map(str, paths)) for url, paths in runs.items()})
+
+        def stand_in(url: str, path: Path, locust: Sequence[str]) -> list[str]:
+            asked = command(url, path, locust)
+            assert asked[:3] == [sys.executable, "-m", "locust"]
+            return [sys.executable, str(program), listed, *asked[3:]]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(baseline_command, "command", stand_in)
+            sides = ["--before", ONE, "--after", OTHER, *more]
+            code = main(["baseline", "record", str(directory), *sides, "--", "EchoUser", "-t", "5s"])
+        return code, directory
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> StandIn:
+    return StandIn(tmp_path)
+
+
+def sides_of(directory: Path) -> tuple[list[Path], list[Path]]:
+    before, after = ([directory / f"{side}-{number}" for number in range(1, 6)] for side in (BEFORE, AFTER))
+    return before, after
+
+
+def test_recording_runs_locust_on_each_server_in_turn_and_judges(
+    made: Callable[..., Path], stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, directory = stand_in.record(
+        {
+            ONE: [made(value) for value in BASE_MS],
+            OTHER: [made(1.5 * value, host=OTHER) for value in BASE_MS],
+        }
     )
-    runs = {
-        "http://127.0.0.1:1": [str(made(value)) for value in BASE_MS],
-        "http://127.0.0.1:2": [str(made(1.5 * value)) for value in BASE_MS],
-    }
-    real = command
-
-    def stand_in(url: str, path: Path, locust: Sequence[str]) -> list[str]:
-        asked = real(url, path, locust)
-        assert asked[:3] == [sys.executable, "-m", "locust"]
-        return [sys.executable, str(program), json.dumps(runs), *asked[3:]]
-
-    monkeypatch.setattr(baseline_command, "command", stand_in)
-    directory = tmp_path / "recorded"
-    arguments = ["--before", "http://127.0.0.1:1", "--after", "http://127.0.0.1:2", "--runs", "5"]
-    assert main(["baseline", "record", str(directory), *arguments, "--", "EchoUser", "-t", "5s"]) == 1
     told = capsys.readouterr()
+    assert code == 1, told
     assert [line.split(": ")[1].split(",")[0] for line in told.err.splitlines() if ": " in line] == order(5)
     assert told.out.startswith("FAIL")
-    assert sorted(path.name for path in directory.iterdir()) == [
-        f"{side}-{number}" for side in (AFTER, BEFORE) for number in range(1, 6)
+    assert {path.name for path in directory.iterdir()} == {
+        RECORDING_FILE,
+        *(f"{side}-{number}" for side in (AFTER, BEFORE) for number in range(1, 6)),
+    }
+    mark = json.loads((directory / RECORDING_FILE).read_text())
+    assert (mark["before"], mark["after"]) == (ONE, OTHER)
+    assert [run["directory"].rpartition("-")[0] for run in mark["runs"]] == order(5)
+
+
+def test_runs_of_two_hosts_are_judged_again_where_they_were_recorded_together_and_nowhere_else(
+    made: Callable[..., Path], stand_in: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = [made(1.5 * value, host=OTHER) for value in BASE_MS]
+    recorded = {ONE: [made(value) for value in BASE_MS], OTHER: others}
+    _, directory = stand_in.record(recorded)
+    before, after = sides_of(directory)
+
+    def judged(was: Sequence[Path], now: Sequence[Path]) -> int:
+        capsys.readouterr()
+        return run_judge(was, now)
+
+    assert judged(before, after) == 1
+    # and as a gate
+    assert [row.verdict for row in beside(before, after, ["response p(99)"])] == ["fail"]
+    # wherever they are kept, as long as they are together
+    moved = directory.rename(tmp_path / "elsewhere")
+    before, after = sides_of(moved)
+    assert judged(before, after) == 1
+    alone = [
+        # somebody's runs, some of somebody's, and runs of both servers on one side
+        (recorded[ONE], recorded[OTHER]),
+        (before, [*after[:4], made(15.5, host=OTHER)]),
+        (before[:4], [*after[:4], before[4]]),
     ]
+    for was, now in alone:
+        assert judged(was, now) == 2
+        assert "The host is not the same in all runs: " in capsys.readouterr().out
+    # another run in a recorded one's place
+    shutil.rmtree(after[4])
+    shutil.copytree(made(15.5, host=OTHER), after[4])
+    assert judged(before, after) == 2
+    for damage in ("", "[]", "[" * 100_000, '{"runs": [7, {}]}'):
+        (moved / RECORDING_FILE).write_text(damage)
+        assert judged(before, after[:4]) == 2
+
+
+RECORDED_UNLIKE: Final = {name: case for name, case in UNLIKE.items() if name != "host"}
+
+
+@pytest.mark.parametrize(("fields", "why"), RECORDED_UNLIKE.values(), ids=RECORDED_UNLIKE)
+def test_recorded_together_nothing_but_the_host_may_differ(
+    fields: dict[str, Any],
+    why: str,
+    made: Callable[..., Path],
+    stand_in: StandIn,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = {ONE: [made(10.0)], OTHER: [made(10.001, **{"host": OTHER, **fields})]}
+    assert stand_in.record(runs, "--runs", "1")[0] == 2
+    told = capsys.readouterr().out
+    assert why in told
+    assert "The host" not in told
+
+
+def test_the_first_run_that_leaves_no_record_is_the_last(
+    made: Callable[..., Path], stand_in: StandIn, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, directory = stand_in.record({ONE: [made(value) for value in BASE_MS], OTHER: []})
+    told = capfd.readouterr().err
+    assert code == 2
+    assert [path.name for path in directory.iterdir() if path.is_dir()] == ["before-1"]
+    assert "Run 2 of 10" in told
+    assert "Run 3 of 10" not in told
+    assert told.splitlines()[-1].endswith("after-1 does not exist.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
-from analysis import planning
+from analysis import planning, report
 from analysis.__main__ import main
 from analysis.capacity import NoCapacity, between, capacity_at, isotonic, nodes, standard_errors
+from analysis.capacity_asked import ASKED_FILE, PLAN_FILE, asked_of, gated, keep, last_asked
 from analysis.estimate import Estimate
 from analysis.frames import load
 from analysis.plan_page import html
@@ -28,9 +30,11 @@ from analysis.planning import Asked, as_json, as_text, plan_of_run
 from analysis.saturation import first_saturated, little
 from analysis.stepped import stepped as stepped_run
 from analysis.steps import by_second, plateaus, steps_of
+from analysis.usl import fit
 from tests.analysis.long_runs import Second, written
 from wsoak.judge.quantity import Quantity
 from wsoak.judge.slo import BadSlo, slo
+from wsoak.ledger.rundir import VERDICT_FILE, write_json
 
 # ----------------------------------------------------------------------------------------------- simulation
 
@@ -329,6 +333,8 @@ def test_steps_at_which_all_failed_missed_the_objective(tmp_path: Path) -> None:
     assert [row.kept for row in plan.rows] == [True, True, True, False, False]
     assert plan.capacity is not None
     assert plan.capacity.estimate.low == 45
+    assert any("the lower bound is the step before" in limit for limit in plan.limits)
+    assert planning.contradiction(plan.used, "sockets") == ""
     assert len(plan.scaled) == 3
 
 
@@ -419,7 +425,7 @@ def run_command(*arguments: str | Path) -> int:
 def test_the_command_prints_a_plan_and_writes_its_page(
     stepped: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = stepped()
+    path = stepped("asked")
     assert run_command(path, "--slo", "response p(99) < 80ms", "--forecast", "1000") == 0
     out = capsys.readouterr().out
     number = r"\d+(?:\.\d)?"
@@ -434,7 +440,7 @@ def test_the_command_prints_a_plan_and_writes_its_page(
 def test_the_json_has_the_coefficients_with_their_intervals(
     stepped: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command(stepped(), "--slo", "response p(99) < 80ms", "--json") == 0
+    assert run_command(stepped("asked"), "--slo", "response p(99) < 80ms", "--json") == 0
     plan = json.loads(capsys.readouterr().out)
     for name in ("alpha", "beta", "gamma"):
         assert plan["usl"][name]["low"] <= plan["usl"][name]["value"] <= plan["usl"][name]["high"]
@@ -462,6 +468,212 @@ def test_a_table_with_a_p99_gives_a_capacity(tmp_path: Path, capsys: pytest.Capt
     assert run_command("--table", path, "--slo", "response p(99) < 100ms", "--json") == 0
     found = json.loads(capsys.readouterr().out)["capacity"]
     assert found["value"] == pytest.approx(truth(100), rel=0.01)
+
+
+def timed_table(path: Path, p99s_ms: Sequence[float]) -> Path:
+    """A table of steps of 30 more each, with these p99."""
+    lines = (f"{30 * step},{150 * step},{value}\n" for step, value in enumerate(p99s_ms, 1))
+    path.write_text("load,throughput,p99_ms\n" + "".join(lines))
+    return path
+
+
+CONTRADICTIONS: Final[dict[str, tuple[list[float], str]]] = {
+    "one step": (
+        [14.5, 7.6, 66.9, 28.3, 2166, 5603],
+        "Step 3 (90 units) missed the objective, and step 4 (120)",
+    ),
+    "several": (
+        [67, 28, 20, 80, 60, 20, 70, 90, 200],
+        "Steps 1, 4 and 5 (30, 120 and 150 units) missed the objective, and step 6 (180)",
+    ),
+    "none": ([10, 11, 12, 13, 2000, 2100], ""),
+    "none missed": ([10, 11, 12, 13, 14, 15], ""),
+    "none kept": ([100, 110, 120, 130, 140, 150], ""),
+}
+
+
+@pytest.mark.parametrize(("p99s_ms", "told"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_step_that_missed_below_one_that_kept_is_called_noise(
+    p99s_ms: list[float], told: str, tmp_path: Path
+) -> None:
+    table = timed_table(tmp_path / "table.csv", p99s_ms)
+    plan = planning.plan_of_table(table, Asked(slo("response p(99) < 50ms")))
+    said = [limit for limit in plan.limits if "kept it: noise" in limit]
+    assert len(said) == bool(told)
+    assert all(limit.startswith(told) for limit in said)
+
+
+def test_where_the_lower_bound_is_not_the_step_before_a_jump_nobody_says_so(tmp_path: Path) -> None:
+    p99s_ms, _ = CONTRADICTIONS["one step"]
+    table = timed_table(tmp_path / "table.csv", p99s_ms)
+    plan = planning.plan_of_table(table, Asked(slo("response p(99) < 50ms")))
+    assert plan.capacity is not None
+    assert plan.capacity.jump == (120.0, 150.0)
+    assert plan.capacity.estimate.low < 120
+    assert any("the figure jumps across" in limit for limit in plan.limits)
+    assert not any("lower bound is the step before" in limit for limit in plan.limits)
+
+
+RAYTRACER: Final = [
+    (1, 20), (4, 78), (8, 130), (12, 170), (16, 190), (20, 200), (24, 210), (28, 230), (32, 260), (48, 280),
+    (64, 310),
+]  # fmt: skip
+"""Pixels a second by processors, of the R package ``usl``: nothing falls, and β is pressed to nothing."""
+
+
+def test_a_peak_that_is_nowhere_is_not_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "raytracer.csv"
+    path.write_text("load,throughput\n" + "".join(f"{load},{rate}\n" for load, rate in RAYTRACER))
+    page = tmp_path / "plan.html"
+    assert run_command("--table", path, "--html", page) == 0
+    said = capsys.readouterr().out
+    assert "No peak is reported. The interval of β contains 0" in said
+    assert "β = 0 (95 %: 0 to 0.000272)" in said
+    assert "of the peak that the fit would have" not in said
+    assert "of the peak that the fit would have" not in page.read_text()
+
+
+FAR_PEAKS: Final = {
+    # β, its lower bound, what is said last
+    "near": (1e-5, 0.0, "short of 0.7 of the peak that the fit would have (271)"),
+    "far": (1e-8, 0.0, "contains 0"),
+    "far, and β sure": (1e-8, 1e-9, "to a load of 150, and the fit's peak would lie far beyond."),
+}
+
+
+@pytest.mark.parametrize(("beta", "low", "said"), FAR_PEAKS.values(), ids=FAR_PEAKS)
+def test_a_peak_far_beyond_what_was_measured_has_no_figure(beta: float, low: float, said: str) -> None:
+    loads = [15.0 * step for step in range(1, 11)]
+    law = replace(fit(loads, [5 * load for load in loads]), beta=Estimate(beta, low, 1e-4))
+    law = replace(law, alpha=Estimate(1 - 271**2 * 1e-5, 0.0, 1.0))
+    assert law.peak is None
+    told = planning.no_peak_because(law)
+    assert said in told[-1]
+    assert len(told) == len(set(told)) > 0
+    assert ("(271)" in told[-1]) == (said.endswith("(271)"))
+
+
+# ---------------------------------------------------------------------------------------------- the report
+
+
+@pytest.fixture
+def own(stepped: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """A copy of a run with steps, to write into."""
+
+    def of(name: str = "plain", **ways: Any) -> Path:
+        return Path(shutil.copytree(stepped(name, **ways), tmp_path / "run"))
+
+    return of
+
+
+def test_the_report_tells_the_capacity_that_was_last_asked_for(own: Callable[..., Path]) -> None:
+    path = own()
+    assert run_command(path, "--slo", "response p(99) < 20ms", "--json") == 0
+    assert run_command(path, "--slo", "response p(99) < 80ms") == 0
+    page = report.html(load(path), [])
+    assert re.search(
+        r"One node carries 7\d(\.\d)? sockets \(95 %: .* to .*\) at response p\(99\) &lt; 80ms", page
+    )
+    assert page.count('<img src="data:image/png;base64,') == 1
+    assert page.index("<h2>Capacity") < page.index('<figure id="objective">') < page.index("<h2>Charts")
+    assert '<a href="capacity.html">capacity.html</a>' in page
+    assert "python -m analysis capacity" not in page
+
+    (path / PLAN_FILE).unlink()
+    told = stepped_run(load(path))
+    assert told is not None
+    assert told.page == ""
+    assert told.sentences[-1].endswith(f"capacity {path} --slo 'response p(99) < 80ms' --forecast N")
+
+
+def test_the_report_says_which_steps_contradict_its_capacity(tmp_path: Path) -> None:
+    of_step = [10.0, 11.0, 90.0, 30.0, 900.0, 2000.0]
+
+    def at(second: int) -> Second:
+        step = second // STEP_S
+        return Second(EACH * (step + 1), [of_step[step]] * 20)
+
+    path = written(tmp_path / "run", STEPS * STEP_S, at, marks=MARKS)
+    assert run_command(path, "--slo", "response p(99) < 60ms") == 0
+    told = stepped_run(load(path))
+    assert told is not None
+    assert told.sentences[1].startswith(
+        "Step 3 (45 sockets) missed the objective, and step 4 (60) kept it: noise"
+    )
+
+
+def test_without_an_objective_asked_for_the_first_response_gate_is_it(own: Callable[..., Path]) -> None:
+    path = own()
+    gates = [
+        "usable >= 99%",
+        "response p(99) > 1ms",
+        "response{name=echo} p(99) < 80ms",
+        "response p(99) < 9s",
+    ]
+    write_json(path / VERDICT_FILE, {"gates": ["odd", {}, *({"expr": text} for text in gates)]})
+    told = stepped_run(load(path))
+    assert told is not None
+    assert told.chart is not None
+    assert told.sentences[0].endswith("at response{name=echo} p(99) < 80ms.")
+    assert "objective" in told.steps.columns
+    keep(path, Asked(slo("response p(99) < 70ms"), load="users"))
+    asked = asked_of(load(path))
+    assert asked is not None
+    assert asked.slo is not None
+    assert (asked.slo.text, asked.load) == ("response p(99) < 70ms", "users")
+
+
+def test_plateaus_that_nobody_marked_are_told_of_where_somebody_asked(own: Callable[..., Path]) -> None:
+    path = own("unmarked", marks=False)
+    assert stepped_run(load(path)) is None
+    assert run_command(path, "--slo", "response p(99) < 80ms") == 0
+    told = stepped_run(load(path))
+    assert told is not None
+    assert told.sentences[0].startswith("One node carries 7")
+    assert told.page == PLAN_FILE
+    # what nothing is known of says nothing
+    keep(path, Asked(slo("response{name=nobody} p(99) < 80ms")))
+    assert stepped_run(load(path)) is None
+
+
+ODD: Final = [
+    "",
+    "[]",
+    "null",
+    '{"slo": 3}',
+    '{"slo": "soon"}',
+    '{"slo": null, "load": "users"}',
+    json.dumps({"slo": f"response{{name={300 * 'a'}}} p(99) < 1s"}),
+    "\xff",
+    "[" * 9999,
+]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_what_is_no_record_of_an_objective_is_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / ASKED_FILE).write_bytes(text.encode("latin-1"))
+    (tmp_path / VERDICT_FILE).write_bytes(text.encode("latin-1"))
+    assert last_asked(tmp_path) is None
+    assert gated(tmp_path) is None
+
+
+def test_a_load_that_nobody_knows_is_left_to_the_steps(tmp_path: Path) -> None:
+    write_json(tmp_path / ASKED_FILE, {"slo": "response p(99) < 80ms", "load": ["users"]})
+    found = last_asked(tmp_path)
+    assert found is not None
+    assert found.load == ""
+
+
+def test_an_objective_that_cannot_be_kept_is_said_and_the_plan_stands(
+    own: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = own()
+    (path / ASKED_FILE).mkdir()
+    assert run_command(path, "--slo", "response p(99) < 80ms", "--json") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["capacity"]["crossed"] is True
+    assert f"{path / ASKED_FILE}: " in said.err
+    assert "The report cannot know of it" in said.err
 
 
 MISUSES: Final = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -31,11 +33,13 @@ from analysis.drift import (
 from analysis.estimate import Estimate
 from analysis.frames import Run, load
 from analysis.report import html
-from analysis.soak import Drift, drifts, figure
+from analysis.soak import Drift, drifts, figure, hourly, up
 from analysis.style import settings
 from tests.analysis.long_runs import Second, under_way, written
 from wsoak.judge.figures import FIGURES, PROVIDERS
+from wsoak.judge.gates import Gate, parse_gates
 from wsoak.judge.meters import Material, Window
+from wsoak.judge.verdict import FAIL, INCONCLUSIVE, PASS, GateResult, Trial, judge
 from wsoak.ledger.books import Books
 from wsoak.ledger.rundir import GAUGES_FILE, LATENCY_FILE, TIMELINE_FILE
 
@@ -65,9 +69,21 @@ def test_steady_runs_are_found_drifting_in_at_most_5_percent_at_rho_08() -> None
     # and never by the verdict, which asks for more than chance
     tolerance = float(np.median([found.smallest for found in steady]))
     assert np.mean([judged(found, tolerance) == "fail" for found in steady]) <= 0.005
+    # nor by a gate, however strict it is
+    assert np.mean([gated(found, tolerance, "0.000001/h") == "fail" for found in steady]) <= 0.005
     # the same series would alarm half of the time if each reading counted by itself
     naive = np.mean([abs(_mann_kendall(line)) > 1.96 for line in _lines(300, 100)])
     assert naive > 0.3
+
+
+def gated(found: Trend, tolerance: float, limit: str) -> str:
+    """What a gate with this limit says of a trend."""
+    return judge(gate_of(f"drift.descriptors < {limit}"), hourly(found, tolerance)).verdict
+
+
+def gate_of(expr: str) -> Gate:
+    (gate,) = parse_gates(f"gates = ['{expr}']".encode(), "gates.toml")
+    return gate
 
 
 def _lines(count: int, runs: int) -> list[Array]:
@@ -186,7 +202,7 @@ def test_too_few_independent_blocks_say_nothing(values: Array) -> None:
 
 def of(change: float, reach: float, smallest: float) -> Trend:
     between = Estimate(change, change - reach, change + reach)
-    return Trend(between, 100.0, smallest, 600.0, 10.0, 60, (), ())
+    return Trend(between, 100.0, smallest, 600.0, 10.0, 60, tuple(np.arange(5.0, 600, 10)), ())
 
 
 VERDICTS: Final = {
@@ -206,6 +222,43 @@ VERDICTS: Final = {
 @pytest.mark.parametrize(("given", "verdict"), VERDICTS.values(), ids=VERDICTS)
 def test_verdicts(given: tuple[float, float, float], verdict: str) -> None:
     assert judged(of(*given), 5.0) == verdict
+
+
+GATED: Final = {
+    # change, half of the interval, smallest seen, over 10 minutes; at a tolerance of 5, which is 30 an hour
+    "steady, in a run that would have seen it": ((0.0, 2.0, 2.9), "20/h", PASS),
+    "steady, but this run is blind to it": ((0.0, 2.0, 2.9), "15/h", INCONCLUSIVE),
+    "it never moved, in a run in which one would have been seen": ((0.0, 0.0, 0.0), "7/h", PASS),
+    "it never moved, but not even one was to be expected": ((0.0, 0.0, 0.0), "5/h", INCONCLUSIVE),
+    "a little for certain, and the run is blind": ((0.7, 0.3, 0.42), "2/h", INCONCLUSIVE),
+    "a little for certain, and less than the limit": ((0.7, 0.3, 0.42), "7/h", PASS),
+    "a little for certain, within what is allowed": ((3.0, 1.0, 1.4), "10/h", INCONCLUSIVE),
+    "certain and beyond": ((9.0, 2.0, 3.0), "20/h", FAIL),
+    "certain and beyond, whatever the run is blind to": ((9.0, 2.0, 3.0), "2/h", FAIL),
+    "certain and beyond, and a limit in the interval": ((9.0, 2.0, 3.0), "50/h", INCONCLUSIVE),
+    "certain and beyond, and a limit above": ((9.0, 2.0, 3.0), "70/h", PASS),
+    "beyond, but not for certain": ((9.0, 12.0, 17.0), "1/h", INCONCLUSIVE),
+    "falling for certain, however noisy": ((-9.0, 6.0, 8.6), "1/h", PASS),
+    "falling by chance, in a blind run": ((-3.0, 2.99, 8.6), "60/h", PASS),
+}
+
+
+@pytest.mark.parametrize(("given", "limit", "verdict"), GATED.values(), ids=GATED)
+def test_a_gate_says_no_more_than_the_run_can_tell(
+    given: tuple[float, float, float], limit: str, verdict: str
+) -> None:
+    assert gated(of(*given), 5.0, limit) == verdict
+
+
+def test_no_gate_fails_by_what_is_no_drift_nor_passes_by_what_was_not_seen() -> None:
+    random = np.random.default_rng(25)
+    for change, reach, limit, tolerance in random.uniform((-10, 0, 0, 0), (20, 10, 200, 10), (500, 4)):
+        found = of(change, reach, 2.8 / 1.96 * reach)
+        verdict = gated(found, tolerance, f"{limit:.6f}/h")
+        if verdict == "fail":
+            assert judged(found, tolerance) == "fail"
+        if verdict == "pass":
+            assert found.change.high < 0 or found.smallest * 6 <= limit
 
 
 def test_a_change_of_level_is_dated() -> None:
@@ -278,8 +331,62 @@ def test_connections_that_hardly_move_explain_nothing() -> None:
 
 def test_the_load_was_up_from_its_first_to_its_last_high_reading() -> None:
     load_ = np.array([0, 10, 20, 40, 39, 40, 38, 20, 0.0])
-    assert settled(np.arange(9.0), load_) == (3, 6)
+    assert settled(np.arange(9.0) * 60, load_) == (180, 360)
     assert settled(np.arange(3.0), np.full(3, np.nan)) == (0, 0)
+    assert settled(np.arange(300.0), np.zeros(300)) == (0, 0)
+
+
+def held(*parts: tuple[float, int]) -> Array:
+    """A load that goes in lines from one part to the next: its level at the end, and its seconds."""
+    levels = np.cumsum([0, *(seconds for _, seconds in parts)])
+    return np.interp(np.arange(levels[-1]), levels, [0, *(level for level, _ in parts)])
+
+
+LOADS: Final[dict[str, tuple[Array, tuple[float, float]]]] = {
+    "a hold between two ramps": (held((40, 10), (40, 300), (0, 10)), (10, 310)),
+    "long ramps beside a short hold": (held((40, 400), (40, 150), (0, 400)), (390, 560)),
+    "one reading beyond all others": (held((40, 10), (40, 100), (60, 1), (40, 1), (40, 198)), (10, 310)),
+    "half a minute at its double": (
+        held((40, 10), (40, 200), (80, 1), (80, 30), (40, 1), (40, 200)),
+        (10, 442),
+    ),
+    "a dip": (held((40, 10), (40, 100), (10, 5), (10, 20), (40, 5), (40, 160)), (10, 299)),
+    "steps up": (held(*((level, s) for level in (10, 20, 30, 40, 50) for s in (1, 149))), (600, 749)),
+    "steps up, and down": (
+        held((20, 1), (20, 149), (40, 1), (40, 149), (20, 1), (20, 149), (0, 1)),
+        (150, 300),
+    ),
+    "nothing before it, and nothing after it": (
+        held((0, 900), (40, 5), (40, 300), (0, 5), (0, 900)),
+        (905, 1205),
+    ),
+}
+
+
+@pytest.mark.parametrize(("load_", "when"), LOADS.values(), ids=LOADS)
+def test_the_load_was_up_while_it_was_at_its_level(load_: Array, when: tuple[float, float]) -> None:
+    assert settled(np.arange(float(len(load_))), load_) == pytest.approx(when, abs=11)
+
+
+@pytest.mark.parametrize("open_share", [0.97, 0.87, 0.6])
+@pytest.mark.parametrize("memory", [0.0, RHO])
+def test_sockets_that_come_and_go_do_not_end_the_load(open_share: float, memory: float) -> None:
+    """30 users that reconnect all the time: hardly any reading has all of their sockets."""
+    random = np.random.default_rng(26)
+    spread = np.sqrt(30 * open_share * (1 - open_share))
+    for _ in range(50):
+        sockets = held((30, 5), (30, 150), (0, 8))
+        sockets *= np.clip(open_share + spread / 30 * correlated(163, random, memory), 0, 1)
+        up_s, down_s = settled(np.arange(163.0), np.round(sockets))
+        assert 3 <= up_s <= 30
+        assert 130 <= down_s <= 157
+
+
+def test_a_load_that_was_read_now_and_then_is_known_as_well() -> None:
+    times = np.arange(3000.0)
+    load_ = held((40, 10), (40, 2980), (0, 10))
+    load_[np.arange(3000) % 7 != 0] = np.nan
+    assert settled(times, load_) == pytest.approx((10, 2990), abs=7)
 
 
 # -------------------------------------------------------------------------------------------------- a soak
@@ -449,6 +556,9 @@ def test_an_unwatched_server_has_no_memory_to_judge(soaked: Callable[..., Run]) 
 def test_a_short_run_is_no_soak(tmp_path: Path) -> None:
     run = load(written(tmp_path / "short", 60, lambda _: soaking(20)))
     assert drifts(run) == []
+    (result,) = results(run, "drift.memory < 2%/h")
+    assert result.verdict == INCONCLUSIVE
+    assert "Less its warm-up, 54 s of it are left" in result.note
     with pytest.raises(TooShort, match="no soak"):
         figure(run, "memory")
 
@@ -525,7 +635,10 @@ def test_the_command_says_of_a_short_run_that_it_cannot_say(
 ) -> None:
     path = written(tmp_path / "short", 60, lambda _: soaking(20))
     assert main(["drift", str(path)]) == 3
-    assert "nothing can be said of drift" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The load was up from 0 s to 60 s after the start" in said
+    assert "Less its warm-up, 54 s of it are left, and 2 min are needed" in said
+    assert "nothing can be said of drift" in said
 
 
 def test_a_run_that_is_not_valid_exits_with_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -587,6 +700,160 @@ def test_gates_are_given_the_growth_of_an_hour_over_their_window(soaked: Callabl
     late = PROVIDERS["drift.memory"](material, Window(run.started_at + 250))
     assert late.value is None
     assert "no soak" in late.note
+    # it is told of when the load was, and how much of that the gate looked at
+    assert "from 10 s to 5 min 10 s after the start" in late.note
+    assert "what the gate leaves out, 60 s of it are left" in late.note
+
+
+def results(run: Run, *exprs: str) -> list[GateResult]:
+    """What gates say of a run that is over."""
+    trial = Trial([gate_of(expr) for expr in exprs], run.started_at)
+    return trial.results(Material(Books(), run.started_at, list, run.reader))
+
+
+SLIGHT_GATES: Final = {
+    # of what grows by less than is allowed: strict limits by the hour, and the unit of the note
+    "drift.memory < 2%/h": "%/h",
+    "drift.memory < 1MB/h": "B/h",
+    "drift.latency < 5ms/h": "s/h",
+    "drift.latency < 10%/h": "%/h",
+    "drift.descriptors < 1/h": "/h",
+    "drift.descriptors < 1%/h": "%/h",
+    "drift.connections < 1/h": "/h",
+}
+
+
+@pytest.fixture(scope="module")
+def slight(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """As a healthy server grows in its first minutes: for certain, and by less than is allowed of each."""
+    random = np.random.default_rng(27)
+
+    def at(second: int) -> Second:
+        responses = (8 + second / 200) * np.exp(0.01 * random.standard_normal(100))
+        target = {
+            "rss_bytes": 46.6e6 + 5_000 * second + 20_000 * random.random(),
+            COUNT: 40 + second / 200 + 0.1 * random.random(),
+            "fds": 56 + second / 100,
+        }
+        return Second(40, responses, target=target)
+
+    return load(written(tmp_path_factory.mktemp("slight") / "run", 310, at))
+
+
+@pytest.mark.parametrize(("expr", "unit"), SLIGHT_GATES.items())
+def test_a_gate_does_not_fail_a_short_run_that_does_not_drift(expr: str, unit: str, slight: Run) -> None:
+    drift = named(slight)[expr.split()[0].removeprefix("drift.")]
+    assert drift.verdict == "pass"
+    (result,) = results(slight, expr)
+    assert result.verdict == INCONCLUSIVE
+    assert result.measured.value is not None
+    assert result.measured.value > result.gate.expression.limit.value
+    assert result.note.endswith(unit)
+    assert result.note.endswith("%/h") == (unit == "%/h")
+    assert "is allowed" in result.note
+
+
+def test_a_gate_fails_a_short_run_that_drifts(soaked: Callable[..., Run]) -> None:
+    run = soaked(leak=30_000.0, descriptors=0.1)
+    for result in results(run, "drift.memory < 2%/h", "drift.memory < 1MB/h", "drift.descriptors < 3/h"):
+        assert result.verdict == FAIL, result
+
+
+def test_a_gate_passes_by_what_the_run_would_have_seen(soaked: Callable[..., Run]) -> None:
+    run = soaked()
+    trend_ = named(run)["memory"].trend
+    assert trend_ is not None
+    seen = trend_.smallest * 3600 / trend_.seconds
+    above = max(seen, trend_.an_hour.high)
+    verdicts = {
+        f"drift.memory < {1.01 * above:.0f}B/h": PASS,
+        f"drift.memory < {0.99 * above:.0f}B/h": INCONCLUSIVE,
+        # no share of a level that is none
+        "drift.connections < 2%/h": INCONCLUSIVE,
+    }
+    assert [result.verdict for result in results(run, *verdicts)] == list(verdicts.values())
+
+
+# --------------------------------------------------------------------- users whose sockets come and go
+
+
+def churning(second: int, leak: float = 0.0) -> Second:
+    """30 users up in 5 s, for 150 s, and down in 8 s; 24 to 30 of their sockets are open, and seldom all."""
+    users = int(np.interp(second, [0, 5, 155, 163], [0, 30, 30, 0]))
+    random = np.random.default_rng(second)
+    sockets = users if second == 8 else round(users * random.uniform(0.75, 0.93))
+    memory = 50e6 + 30_000 * sockets + leak * second + 200_000 * random.random()
+    return Second(
+        sockets,
+        10 * np.exp(0.2 * random.standard_normal(100 if users else 0)),
+        target={"rss_bytes": memory, COUNT: sockets},
+        generator={"users": users, "users_target": users},
+    )
+
+
+def leaking(second: int) -> Second:
+    return churning(second, leak=400_000.0)
+
+
+@contextmanager
+def without_users(path: Path) -> Iterator[Path]:
+    """A run directory in which nobody counted the users."""
+    gauges = path / GAUGES_FILE
+    lines = gauges.read_text().splitlines(keepends=True)
+    gauges.write_text("".join(line for line in lines if ",users," not in line))
+    yield path
+    gauges.write_text("".join(lines))
+
+
+def test_a_leak_is_found_though_sockets_come_and_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path / "run", 165, leaking)
+    run = load(path)
+    assert up(run) == (5, 155)
+    assert named(run)["memory"].verdict == "fail"
+    (result,) = results(run, "drift.memory < 2%/h")
+    assert result.verdict == FAIL
+    assert main(["drift", str(path)]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    # the first tenth is left out, and the blocks' last reading is the window's
+    assert re.search(
+        r"grew by [\d.]+ MB over 2 min [\d]+ s, from \d\d(\.\d)? s to 2 min 35 s after the start", said
+    )
+
+
+def test_a_leak_is_found_though_nobody_counted_the_users(tmp_path: Path) -> None:
+    with without_users(written(tmp_path / "run", 165, leaking)) as path:
+        run = load(path)
+        up_s, down_s = up(run)
+        assert 5 <= up_s <= 15
+        assert 145 <= down_s <= 157
+        found = named(run)
+    assert found["memory"].verdict == "fail"
+    assert {drift.verdict for name, drift in found.items() if name != "memory"} == {"pass"}
+
+
+def test_a_steady_run_whose_sockets_come_and_go_passes(tmp_path: Path) -> None:
+    found = named(load(written(tmp_path / "run", 165, churning)))
+    assert {drift.verdict for drift in found.values()} == {"pass"}
+
+
+def test_an_early_verdict_is_given_though_sockets_come_and_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with under_way(tmp_path / "run", 145, leaking) as path:
+        assert main(["drift", str(path)]) == 1
+        said = " ".join(capsys.readouterr().out.split())
+        assert "an early verdict" in said
+        assert "FAIL memory" in said
+        assert "to 2 min 24 s after the start" in said
+
+
+def test_users_without_a_socket_are_no_load(tmp_path: Path) -> None:
+    def refused(second: int) -> Second:
+        return replace(soaking(second), sockets=0, generator={"users": 40, "users_target": 40})
+
+    assert up(load(written(tmp_path / "run", 200, refused))) == (0, 0)
 
 
 def test_every_drift_that_gates_may_ask_for_is_provided() -> None:

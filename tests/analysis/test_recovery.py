@@ -20,6 +20,9 @@ from analysis.recovery import MassDrop, mass_drops, sentences
 from tests.analysis.runs import HEALTHY, SCENES, STARTED_AT, Way, closed, made, rejection, restarts
 from tests.judge import booked
 from tests.judge.booked import START_S, broken, failed, healthy
+from wsoak.judge.drops import AttemptLog
+from wsoak.judge.drops import mass_drops as drops_in
+from wsoak.ledger.outcomes import DROPPED
 from wsoak.ledger.records import ConnectionRecord
 from wsoak.ledger.rundir import RunReader
 
@@ -42,6 +45,7 @@ def frame_of(records: Iterable[ConnectionRecord]) -> pd.DataFrame:
     frame = pd.DataFrame([{c: getattr(r, c) for c in CONNECTION_COLUMNS} for r in records])
     frame["code"] = pd.to_numeric(frame["code"])
     frame["age_s"] = pd.to_numeric(frame["age_s"])
+    frame["reason"] = [json.dumps(r.reason) for r in records]
     frame["opened_at"] = [r.started_at + r.handshake_ms / 1000 for r in records]
     frame["ended_at"] = [r.ended_at for r in records]
     return frame
@@ -373,3 +377,59 @@ def test_every_scene_can_be_read(scene: Scene) -> None:
     for name in SCENES:
         run = load(scene(name))
         assert len(sentences(run.mass_drops, run.started_at)) == len(run.mass_drops)
+
+
+# ------------------------------------------------------------------------------------- whoever reads a run
+
+
+def stormed(_user: int, attempt: int, second: float) -> Way:
+    """The shape drops all at 8 s; the server is back at 10 s."""
+    if second < 8 and attempt == 0:
+        asked = {"initiator": "client", "reason": DROPPED}
+        return closed(1001, age_s=8 - second, reconnect=True, retry_s=0.3, **asked)
+    return rejection(503, reconnect=True, retry_s=0.3) if second < 10 else HEALTHY
+
+
+def test_a_storm_of_the_shape_is_in_the_report_the_chart_and_the_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = made(tmp_path / "run", stormed, users=40)
+    (drop,) = load(path).mass_drops
+
+    assert (drop.dropped, drop.open_before) == (40, 40)
+    assert drop.ways == {"1001 dropped by the shape": 40}
+    assert drop.recovered_s is not None
+    assert drop.recovered_s == pytest.approx(2.0, abs=0.2)
+    assert reconnects.frame(load(path)).attrs["drops"] == [
+        (
+            pytest.approx(drop.at - int(STARTED_AT)),
+            pytest.approx(drop.at + drop.recovered_s - int(STARTED_AT)),
+        )
+    ]
+    table = {row[0]: row[1:] for row in compare(side(str(path)), side(str(path))).rows}
+    assert table["mass drops"] == ("1", "1")
+    assert main(["report", str(path)]) == 0
+    capsys.readouterr()
+    page = (path / "report.html").read_text()
+    assert 'id="mass-drops"' in page
+    assert "40 × 1001 dropped by the shape." in page
+
+
+def as_told(drop: MassDrop) -> dict[str, Any]:
+    """A drop for a comparison: sums of times are the same to a microsecond in any order."""
+    times = ("at", "took_s", "recovered_95_s")
+    return {
+        key: pytest.approx(value, abs=2e-6) if key in times and value is not None else value
+        for key, value in drop.to_json().items()
+    }
+
+
+@pytest.mark.parametrize("name", [*SCENES, "storm"])
+def test_the_terminal_reads_of_the_rows_what_the_report_does(name: str, scene: Scene, tmp_path: Path) -> None:
+    path = made(tmp_path / "run", stormed, users=40) if name == "storm" else scene(name)
+    log = AttemptLog()
+    books = RunReader(path).books(log)
+
+    assert [drop.to_json() for drop in drops_in(log.attempts(), books)] == list(
+        map(as_told, load(path).mass_drops)
+    )

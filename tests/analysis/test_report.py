@@ -14,6 +14,8 @@ import pytest
 from analysis import fonts, report
 from analysis.__main__ import main
 from analysis.frames import load
+from analysis.judged import BOXES
+from analysis.soak import Drift
 from tests.analysis.runs import HEALTHY, SCENES, STARTED_AT, closed, header, made
 from tests.judge.booked import row
 from wsoak.ledger.delta import Delta
@@ -169,6 +171,63 @@ def test_an_invalid_run_says_why_and_what_to_do(tmp_path: Path) -> None:
 
     assert "The generator was saturated" in tags.text
     assert "--processes" in tags.text
+
+
+def test_who_asks_for_nothing_has_empty_cells_and_not_zeros(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path / "run", header(1))
+    delta = Delta("0", 0)
+    delta.timeline[STARTED_AT, "tasks"] = row(opened=1, requests=5, reply_timeouts=5, sent=5, received=7)
+    delta.timeline[STARTED_AT, "feed"] = row(opened=1, received=9)
+    delta.timeline[STARTED_AT, "ring"] = row(check_passed=3)
+    delta.timeline[STARTED_AT, "echo"] = row(requests=2, replies=2)
+    writer.append(delta)
+    writer._close_files()
+
+    tables = report.context(load(tmp_path / "run"), [])["tables"]
+
+    (counters,) = [table for table in tables if table.title == "Messages, requests and checks"]
+    assert counters.columns == (
+        "name", "requests", "replies", "reply timeouts", "sent", "received", "check passed",
+    )  # fmt: skip
+    assert counters.rows == (
+        ("tasks", "5", "0", "5", "5", "7", ""),
+        ("feed", "", "", "", "0", "9", ""),
+        ("echo", "2", "2", "0", "", "", ""),
+        ("ring", "", "", "", "", "", "3"),
+    )
+
+
+def test_only_paths_and_what_was_seen_break_within_words(tmp_path: Path) -> None:
+    door = {
+        "scenario": "DialogueUser",
+        "socket": "dialogue",
+        "path": "/v1/dialogues/ws/" + 9 * "27c4b6db",
+        "tried": "without credentials",
+        "expected": "refused",
+        "seen": "403",
+        "accepted": False,
+    }
+    run = load(made(tmp_path / "run", users=1, seconds=2, checks={"doors": [door]}))
+
+    tags = Tags(report.html(run, []))
+
+    first = next(place for place, (tag, _) in enumerate(tags.tags) if tag == "tbody")
+    cells = [of.get("class") for tag, of in tags.tags[first:] if tag == "td"][:7]
+    assert cells == [None, None, "long", None, None, "long", None]
+    style = (Path(report.__file__).parent / "templates" / "style.css").read_text()
+    assert ".words td { overflow-wrap: normal; } .words td.long { overflow-wrap: anywhere; }" in style
+
+
+def test_a_drift_has_the_colour_that_a_gate_of_its_verdict_has(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [Drift(word, word, word, "It is so.") for word in ("fail", "inconclusive", "pass")]
+    monkeypatch.setattr(report, "drifts", lambda _: told)
+
+    tags = Tags(report.html(load(scene("healthy")), []))
+
+    boxes = {of["id"]: of["class"] for tag, of in tags.tags if tag == "section"}
+    assert boxes == {f"drift-{drift.verdict}": f"finding {BOXES[drift.verdict]} drift" for drift in told}
 
 
 def test_a_missing_chinese_font_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bench.confusion import EXIT_ERROR, EXIT_OK, chosen, main
 from bench.incidents import BY_ID, CASES, HEALTHY, INCIDENTS, PAIRS, USER_CLASSES, Case, together
-from bench.matrix import Result, cells, columns, markdown, verdict
+from bench.matrix import Result, cells, columns, markdown, onset_told, verdict
 from bench.processes import BenchError
 from target.faults import FAULTS, parse_fault
 from wsoak.judge.rules import OBSERVED, RULES
@@ -120,6 +121,43 @@ def test_the_page_has_the_matrix_and_what_was_seen() -> None:
     assert f"| {NONE.id} |  | ✗ |" in lines
     seen = "`peer-silent` on voice | error | 12 | 25 % | 12 of 48 \\| so |"
     assert f"| voice:deaf (run not valid) | {seen}" in lines
+
+
+SLOW = CASES["tasks:slow-auth"]
+ONSETS = [
+    # what the report says, the number that is read, and what the page says
+    (
+        "Time-outs began with 17 handshakes under way at once.",
+        17,
+        "from 17 handshakes at once on they time out; the pool and its delay imply 18 (-6%).",
+    ),
+    (
+        "Time-outs began with 1,200 handshakes under way at once: 700 + 500, each worker's.",
+        1200,
+        "from 1,200 handshakes at once on they time out; the pool and its delay imply 18 (+6567%).",
+    ),
+    (
+        "TCP connected in 1 ms on average.",
+        None,
+        "nothing is told of where they time out; the pool and its delay imply 18.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("evidence", "told", "line"), ONSETS)
+def test_the_page_sets_the_concurrency_that_was_told_beside_the_one_that_is_implied(
+    evidence: str, told: int | None, line: str
+) -> None:
+    assert SLOW.incidents[0].implied_onset == 4 * 2.25 / 0.5
+    raised = result(SLOW, ("upgrade-slow", "tasks"))
+    raised = replace(raised, findings=[{**raised.findings[0], "evidence": ["8 of 28", evidence]}])
+    assert onset_told(raised.findings) == told
+    assert f"tasks:slow-auth: {line}" in markdown([raised, result(ONE)], {}).splitlines()
+    assert "imply" not in markdown([result(ONE), result(NONE)], {})
+
+
+def test_only_an_incident_that_has_a_pool_implies_a_concurrency() -> None:
+    assert [each.id for each in INCIDENTS if each.implied_onset is not None] == ["tasks:slow-auth"]
 
 
 def test_runs_are_chosen_by_part_of_their_names() -> None:

@@ -42,7 +42,7 @@ LONG: Final = (
 )
 CLOCKS_S: Final = 1.0
 """What dates by two clocks may differ by: a run's begins a moment after its start was dated."""
-UNTIMELY: Final = frozenset({"few-samples", "littles-law-sockets", "worker-late", "clock-skew", *BUSY})
+UNTIMELY: Final = frozenset({"few-samples", "worker-late", "clock-skew", *BUSY})
 """Remarks on when processes began and their reports came, and on how long the test went on."""
 NAMES: Final = ("worker-0", "worker-1", "worker-2")
 ENDS: Final = str(ROOT / "tests" / "distributed" / "locustfile_ends.py")
@@ -118,7 +118,8 @@ def test_a_worker_that_was_frozen_and_one_that_left_are_named_with_the_seconds(
         done = started.wait()
         started.all_end()
     assert lost_reports(done.run) == []
-    assert invalid_because(done.run) == {"worker-left"}
+    # a worker that stood still was late as well
+    assert invalid_because(done.run) - {"hub-lag", "send-lag"} == {"worker-left"}
     # a busy machine may freeze others too, at other times
     started_at = done.run.header["started_at"]
     spans = {

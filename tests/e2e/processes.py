@@ -203,9 +203,10 @@ def load_until(holds: Callable[[Books], bool], what: str, path: Path, *arguments
 
 # ----------------------------------------------------------------------------------------------- validity
 
-BUSY: Final = frozenset({"generator-saturated", "worker-frozen"})
+BUSY: Final = frozenset({"generator-saturated", "generator-starved", "worker-frozen"})
 """What a machine that is busy with others rightly makes of a run, however patient that is: a process that
-stood still for long is called frozen, and one that makes up for it takes all of a core."""
+stood still for long is called frozen, one that has to wait for a CPU starved, and one that makes up for it
+takes all of a core."""
 
 EXIT_INVALID: Final = 4
 

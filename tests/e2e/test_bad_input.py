@@ -130,13 +130,16 @@ def gave_up(done: Outcome) -> list[str]:
     return [line for line in complaints(done) if "The run is stopped." in line]
 
 
-def test_accounts_without_what_the_scenario_needs_stop_the_run_in_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("checks", ["none", "preflight"])
+def test_accounts_without_the_columns_that_the_scenario_needs_are_refused(
+    tmp_path: Path, checks: str
+) -> None:
     accounts = tmp_path / "accounts.csv"
-    accounts.write_text(f"name,secret\nanna,{SECRET}\n")
-    done = load(tmp_path / "run", "DialogueUser", *RATES, "--accounts", str(accounts))
-    (sentence,) = gave_up(done)
-    assert "no password and no phone" in sentence
-    assert SECRET not in done.said
+    accounts.write_text(f"user,pw\nanna,{SECRET}\n")
+    arguments = ("DialogueUser", *RATES, "--checks", checks, "--accounts", str(accounts))
+    (sentence,) = refused(load(tmp_path / "run", *arguments))
+    columns = "the columns user and pw; DialogueUser needs phone and password"
+    assert sentence == f"The accounts file {accounts} has {columns}."
 
 
 @pytest.mark.parametrize("users", ["1", "20"])

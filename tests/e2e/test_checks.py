@@ -201,6 +201,11 @@ def test_check_shows_the_table_and_says_whether_a_load_would_begin(target: Targe
     assert well.returncode == OK, well.stdout + well.stderr
     assert "rehearsal" in well.stdout
     assert well.stdout.count("shut") >= 4
+    # only the target has its secret
+    (line,) = [line for line in well.stdout.splitlines() if "not tried" in line]
+    assert line.startswith("warning")
+    assert "WSOAK_JWT_SECRET" in line
+    assert line.endswith("is not set: with an expired token")
     assert well.stderr == ""
     few = wsoak(tmp_path, "check", "EchoUser", "--host", f"{target.url}/echo", "--users", "9000000")
     assert few.returncode == FAILED

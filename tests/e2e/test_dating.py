@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +20,7 @@ from tests.e2e.processes import ENDLESS, Load, Outcome, eventually, findings, lo
 from tests.target.client import Target, running
 from wsoak.judge.findings import find
 from wsoak.ledger.books import Books
-from wsoak.ledger.outcomes import OPEN, RESET, TIMEOUT_UPGRADE
+from wsoak.ledger.outcomes import RESET, TIMEOUT_UPGRADE
 from wsoak.ledger.records import ConnectionRecord
 from wsoak.ledger.timeline import value
 from wsoak.ledger.units import ns_to_s
@@ -27,7 +29,9 @@ USERS: Final = 24
 STAY_S: Final = 2.5
 """How long each fault stays, at least."""
 WITHIN_S: Final = 2.0
-"""How far a date may be off that no connection has: users that wait do not meet a fault at once."""
+"""How far a date may be off that no connection has: not every message meets the fault."""
+LOST_EACH: Final = 5
+"""Each so many-th message is lost, while messages are."""
 CLOCKS_S: Final = 0.1
 """What the dates of two processes may differ by: they are rounded."""
 
@@ -67,7 +71,7 @@ PHASES: Final = (
             # far beyond the time-out: however busy the machine, no other handshake takes as long
             *(("server", "slow-upgrade"), (("delay_s", 12), ECHO_ONLY)),
         ),
-        Spell("history-lost", "dialogue", None, ("dialogue", "lost-history"), (("share", 0.2),)),
+        Spell("history-lost", "dialogue", None, ("dialogue", "lost-history"), (("share", 1 / LOST_EACH),)),
     ),
     (
         Spell(
@@ -183,21 +187,46 @@ def test_its_coming_and_going_are_dated(dated: Dated, spell: Spell) -> None:
     first_s, last_s = found["first_seen_s"], found["last_seen_s"]
     # a handshake that a busy machine held up for as long can have begun before
     assert came_s - CLOCKS_S - longest_s(dated) <= first_s <= last_s, (came_s, went_s, found)
-    records = [record for record in dated.done.run.connections() if record.name == spell.system]
     if spell.met is None:
-        # what was lost is missed when a conversation is over, which may have begun before
-        ends = [
-            each.ended_at
-            for each in records
-            if each.outcome == OPEN and each.started_at - started_at < went_s
-        ]
-        assert last_s <= max(ends) - started_at + WITHIN_S + longest_s(dated), (came_s, went_s, found)
+        near_s, held_up_s = max(WITHIN_S, waited_s(dated, spell)), CLOCKS_S + longest_s(dated)
+        # each by the answer to a message that was lost, which was sent while the fault was there
+        assert came_s - CLOCKS_S <= first_s <= came_s + near_s + held_up_s, (came_s, went_s, found)
+        assert went_s - near_s - held_up_s <= last_s <= went_s + held_up_s, (came_s, went_s, found)
         return
+    records = [record for record in dated.done.run.connections() if record.name == spell.system]
     met = [record for record in records if spell.met(record)]
     # the first and the last that met it, and each of them began before it went
     assert first_s == pytest.approx(min(record.ended_at for record in met) - started_at, abs=CLOCKS_S)
     assert last_s == pytest.approx(max(record.ended_at for record in met) - started_at, abs=CLOCKS_S)
     assert max(record.started_at for record in met) - started_at <= went_s + CLOCKS_S, (came_s, went_s, found)
+
+
+def waited_s(dated: Dated, spell: Spell) -> float:
+    """How long it was until one of the messages had to be lost, after the fault came or before it went.
+
+    In whole seconds, by the answers that came in them: of ``LOST_EACH`` one is to a message that was lost.
+    A few are to messages from before, at most one a user.
+    """
+    came_s, went_s = dated.times[spell.finding]
+    answers = {
+        second: value(rows[spell.system], "replies")
+        for second, rows in dated.done.run.books().seconds.items()
+        if spell.system in rows
+    }
+    after = [second for second in sorted(answers) if second >= came_s]
+    before = [second for second in sorted(answers, reverse=True) if second + 1 <= went_s]
+    return max(
+        next(
+            (
+                abs(second + 0.5 - at_s) + 0.5
+                for second, so_far in zip(seconds, accumulate(answers[each] for each in seconds), strict=True)
+                if so_far >= LOST_EACH + USERS
+            ),
+            # so slow a machine that none of them had to be
+            inf,
+        )
+        for at_s, seconds in ((came_s, after), (went_s, before))
+    )
 
 
 def longest_s(dated: Dated) -> float:

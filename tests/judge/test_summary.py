@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from tests.judge.booked import START_S, books, broken, closed, failed, healthy, row
+from wsoak.judge.drops import MassDrop, sentences
 from wsoak.judge.findings import find
-from wsoak.judge.summary import happened, summarise, when
+from wsoak.judge.summary import DROPS_SHOWN, happened, summarise, when
 from wsoak.judge.validity import doubts
 from wsoak.ledger.books import Books
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.names import CLOCK, CLOCK_OFFSET, CLOCK_UNCERTAINTY, CLOCK_UNKNOWN
+from wsoak.ledger.outcomes import DROPPED
 from wsoak.ledger.records import Gauge
 from wsoak.ledger.timeline import ARRIVALS
 
@@ -58,6 +60,81 @@ def test_closes_are_counted_by_code_and_side() -> None:
         "4 sockets closed: 2 × 1008 by server, 1 × 1000 by end of the run and 1 × 1006 reset by network."
         in text(made)
     )
+
+
+SHAPED: dict[str, Any] = {"code": 1001, "reason": DROPPED}
+
+
+@pytest.mark.parametrize(
+    ("by_client", "words"),
+    [
+        ([SHAPED, SHAPED], "2 × 1001 dropped by the shape and"),
+        ([SHAPED, SHAPED | {"reason": "bye"}], "2 × 1001 by client, some of them dropped by the shape and"),
+        ([SHAPED | {"reason": "bye"}] * 2, "2 × 1001 by client and"),
+        (
+            [SHAPED, SHAPED | {"code": 1006, "detail": "close-timeout"}],
+            "1 × 1006 close-timeout dropped by the",
+        ),
+    ],
+)
+def test_what_the_shape_dropped_is_not_said_to_be_the_scenarios(
+    by_client: list[dict[str, Any]], words: str
+) -> None:
+    made = books([*[healthy(**fields) for fields in by_client], healthy()])
+
+    assert words in text(made)
+
+
+def test_a_servers_words_are_not_taken_for_the_shapes() -> None:
+    assert "1 × 1001 by server." in text(books([closed(1001, reason=DROPPED)]))
+
+
+def drop(at_s: float, recovered_s: float | None = 1.25) -> MassDrop:
+    """A drop of 40 of 40 sockets that the shape asked for."""
+    return MassDrop(
+        name=None,
+        at=START_S + at_s,
+        took_s=0.01,
+        open_before=40,
+        dropped=40,
+        ways={"1001 dropped by the shape": 40},
+        recovered_s=recovered_s,
+        most_back=0 if recovered_s is None else 40,
+        attempts=0 if recovered_s is None else 38,
+        rejected=0,
+        failed=0,
+        peak=0 if recovered_s is None else 38,
+        users=40,
+        exact=True,
+    )
+
+
+def test_each_drop_has_its_recovery_in_the_words_of_the_report() -> None:
+    made = books([healthy()])
+    drops = [drop(5.0), drop(11.0, None)]
+
+    lines = summarise(made, ENDED, [], [], drops)
+
+    first, second = sentences(drops, START_S)
+    assert lines[lines.index(first) + 1] == second
+    assert first.startswith("At 5.000 s, 40 of 40 open sockets (100 %) ended within 10 ms: 40 × 1001 dropped")
+    assert "95 % as many were open again after 1.250 s." in first
+    assert "95 % as many were never open again in this run: 0 at best. Nobody reconnected." in second
+    assert lines.index(first) < lines.index("The run is valid.")
+
+
+def test_many_drops_are_told_in_few_lines() -> None:
+    made = books([healthy()])
+    drops = [drop(5.0 + 6 * n) for n in range(DROPS_SHOWN + 3)]
+
+    lines = happened(made, ENDED, drops)
+
+    assert len(lines) - len(happened(made, ENDED)) == DROPS_SHOWN + 1
+    assert "3 mass drops more: the report tells of them too." in lines
+
+
+def test_without_a_header_drops_count_from_the_first_record() -> None:
+    assert any(line.startswith("At 5.000 s, ") for line in happened(books([healthy()]), {}, [drop(5.0)]))
 
 
 def test_sockets_that_expect_nothing_have_no_usable_rate() -> None:

@@ -74,6 +74,72 @@ def test_the_target_s_cpu_is_not_the_generator_s() -> None:
     assert found(made) == {}
 
 
+@pytest.mark.parametrize(
+    ("waited", "starved"),
+    [([0.0] * 20, False), ([0.19] * 20, False), ([0.21] * 20, True), ([0.0, 0.9], True)],
+)
+def test_a_generator_is_starved_that_waited_for_a_cpu_for_a_fifth_of_the_time(
+    waited: list[float], starved: bool
+) -> None:
+    made = some_books()
+    add_gauge(made, "cpu_wait_share", waited)
+
+    raised = found(made)
+
+    assert list(raised) == (["generator-starved"] if starved else [])
+    assert is_valid(raised.values()) is not starved
+
+
+def test_each_starved_worker_is_named_the_worst_first_and_the_master_makes_no_load() -> None:
+    made = some_books()
+    for worker, share in (("a", 0.3), ("b", 0.05), ("c", 0.71), ("master", 0.9)):
+        add_gauge(made, "cpu_wait_share", [share] * 20, worker)
+
+    reason = found(made)["generator-starved"].reason
+
+    assert "2 workers of 3 wanted a CPU and had none, c for 71.0 % of the time and a for 30.0 %" in reason
+
+
+def test_the_target_s_waiting_is_not_the_generator_s() -> None:
+    made = some_books()
+    add_gauge(made, "cpu_wait_share", [0.9] * 20, source="target")
+
+    assert found(made) == {}
+
+
+@pytest.mark.parametrize(
+    ("gauge", "reading", "expected"),
+    [
+        ("cpu_wait_share", 0.09, {"throttled"}),
+        ("cpu_wait_share", 0.15, {"send-lag"}),
+        ("cpu_wait_share", 0.5, {"generator-starved", "send-lag"}),
+        # two that are to blame: what of it is the server's is not known
+        ("cpu_saturated", 1.0, {"generator-saturated"}),
+    ],
+)
+def test_the_server_is_not_blamed_for_late_sends_of_a_generator_without_a_cpu(
+    gauge: str, reading: float, expected: set[str]
+) -> None:
+    made = some_books()
+    made.add_histogram("lag", "any", Histogram.of([150 * MS] * 1000))
+    add_gauge(made, gauge, [reading] * 20)
+
+    raised = found(made)
+
+    assert set(raised) == expected
+    assert is_valid(raised.values()) is ("throttled" in expected)
+
+
+def test_a_lag_is_told_with_whose_limit_it_is_held_against() -> None:
+    made = some_books()
+    made.add_histogram("hub", "any", Histogram.of([50 * MS] * 1000))
+    header = {**ENDED, "latency_limit_ms": 200.0, "latency_limit_of": 'gate "response p(99) < 200ms"'}
+
+    (doubt,) = doubts(made, header)
+
+    assert 'of the latency limit (20 ms of 200 ms: gate "response p(99) < 200ms") is allowed' in doubt.reason
+
+
 @pytest.mark.parametrize("kind", ["hub", "lag"])
 @pytest.mark.parametrize(
     ("lag_ms", "limit_ms", "doubted"),
@@ -334,6 +400,15 @@ def test_open_sockets_that_obey_little_s_law_or_cannot_tell_are_not_doubted(made
     assert found(made) == {}
 
 
+def test_a_worker_that_was_there_for_a_part_counts_for_that_part() -> None:
+    made = soak(1.0)
+    # it came for two readings, and its sockets are among those of the others
+    for second in range(2):
+        made.add_gauge(Gauge(START_S + float(second), "late", "generator", "open_sockets", 75.0))
+
+    assert found(made) == {}
+
+
 def test_sockets_that_never_ended_leave_little_s_law_unapplied() -> None:
     made = soak(2.0)
     made.add_row(START_S, "dialogue", row(opened=1))
@@ -411,3 +486,31 @@ def test_a_run_that_was_stopped_during_its_checks_says_so_and_is_invalid(
     assert list(raised) == expected
     assert words in raised[expected[0]].reason
     assert not is_valid(raised.values())
+
+
+SLOW = Histogram.of([3_000 * MS] * 1000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "samples", "limit_ms", "doubted"),
+    [
+        ("", Histogram(), 1000, {"closed-loop"}),
+        ("", Histogram(), 5000, set()),
+        # on a schedule, sends themselves would be late
+        ("lag", Histogram.of([MS] * 1000), 1000, set()),
+        ("hub", Histogram.of([150 * MS] * 1000), 1000, {"hub-lag"}),
+    ],
+)
+def test_a_closed_loop_that_a_slow_server_slows_says_so(
+    kind: str, samples: Histogram, limit_ms: int, doubted: set[str]
+) -> None:
+    made = some_books()
+    made.add_histogram("response", "slow", SLOW)
+    if kind:
+        made.add_histogram(kind, "any", samples)
+
+    raised = found(made, {**ENDED, "latency_limit_ms": limit_ms})
+
+    assert set(raised) == doubted
+    for doubt in raised.values():
+        assert doubt.invalid is (doubt.id != "closed-loop")

@@ -131,3 +131,27 @@ def test_a_run_that_was_cut_says_nothing_of_its_workers() -> None:
 def test_one_process_alone_has_no_workers_to_miss() -> None:
     alone = {**ENDED, "expected_workers": 0, "workers": [worker(0, worker="local")]}
     assert found(some_books(), alone) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "lost", "told"),
+    [
+        (2, 2, 0, ""),
+        (2, 3, 0, "1 more worker than expected took part: 3, where --expect-workers asked for 2."),
+        (2, 5, 1, "2 more workers than expected took part: 4, where --expect-workers asked for 2."),
+        # one in the place of another
+        (2, 3, 1, ""),
+        # Locust's own, unless it was asked for more
+        (1, 3, 0, ""),
+        (None, 3, 0, ""),
+    ],
+)
+def test_more_workers_than_were_asked_for_are_a_remark(
+    asked: int | None, there: int, lost: int, told: str
+) -> None:
+    everybody = [worker(index, final=index >= lost) for index in range(there)]
+    raised = found(some_books(), header(*everybody, asked_workers=asked))
+    assert ("workers-unexpected" in raised) is bool(told)
+    if told:
+        assert raised["workers-unexpected"].reason == told
+        assert not raised["workers-unexpected"].invalid

@@ -177,3 +177,13 @@ def test_gauges_and_observations_carry_time_and_worker() -> None:
     ]
     [seen] = delta.observations
     assert (seen.at, seen.id, seen.count, seen.of, seen.text) == (EPOCH_S + 1.5, "history-lost", 1, 10, "m-7")
+
+
+def test_an_observation_can_be_of_an_earlier_moment_than_when_it_was_made() -> None:
+    clock = Clock()
+    recorder = clock.recorder()
+    answered_ns = clock.now_ns
+    clock.advance(20.0)
+    recorder.observe("history-lost", "dialogue", 1, 10, at_ns=answered_ns)
+    recorder.observe("history-lost", "dialogue", 1, 10)
+    assert [seen.at for seen in recorder.take().observations] == [EPOCH_S, EPOCH_S + 20.0]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsoak.load.accounts import Account, Accounts, BadAccounts, read_accounts
+from wsoak.load.accounts import Account, Accounts, BadAccounts, check_columns, read_accounts
 
 ANNE = {"phone": "1", "password": "a,b"}
 BEN = {"phone": "2", "password": 'q"uote'}
@@ -186,3 +186,58 @@ def test_an_account_without_what_the_scenario_needs_is_named_by_that() -> None:
 def test_an_account_may_hold_more_than_the_scenario_needs() -> None:
     account = ANNE | {"nickname": "Anne"}
     assert Accounts([account]).next("U", made) == account
+
+
+NEEDED: dict[str, list[str]] = {"EchoUser": [], "DialogueUser": ["phone", "password"]}
+NEEDS = "DialogueUser needs phone and password"
+
+
+@pytest.mark.parametrize(
+    ("name", "accounts", "sentence"),
+    [
+        (
+            "a.csv",
+            [{"user": "S3CRET", "pw": "S3CRET"}],
+            f"The accounts file a.csv has the columns user and pw; {NEEDS}.",
+        ),
+        (
+            "a.csv",
+            [{"Phone": "1", "User_Name": "2"}],
+            f"The accounts file a.csv has the columns Phone and User_Name; {NEEDS}.",
+        ),
+        ("a.csv", [{"phone": "S3CRET"}], f"The accounts file a.csv has the column phone; {NEEDS}."),
+        # a header line was forgotten: it is an account
+        (
+            "a.csv",
+            [{"139": "1", "S3CRET": "2"}],
+            f"The accounts file a.csv has 2 columns of other names; {NEEDS}.",
+        ),
+        ("a.csv", [{"S3CRET": "2"}], f"The accounts file a.csv has 1 column of other names; {NEEDS}."),
+        (
+            "a.csv",
+            [{"user": "1", "S3CRET": "2"}],
+            f"The accounts file a.csv has the columns user and 1 other; {NEEDS}.",
+        ),
+        ("a.jsonl", [{"benutzer": "S3CRET"}], f"The accounts file a.jsonl has the column benutzer; {NEEDS}."),
+        ("a.jsonl", [{"\x1b[2J": "S3CRET"}], f"The accounts file a.jsonl has the column \\x1b[2J; {NEEDS}."),
+        (
+            "a.jsonl",
+            [ANNE, {"phone": "S3CRET"}],
+            f"Account 2 of the accounts file a.jsonl has the column phone; {NEEDS}.",
+        ),
+        ("a.jsonl", [{}], f"The accounts file a.jsonl has no columns; {NEEDS}."),
+    ],
+)
+def test_a_file_without_the_columns_that_a_class_needs_is_refused_by_both_their_names(
+    name: str, accounts: list[Account], sentence: str
+) -> None:
+    with pytest.raises(BadAccounts) as caught:
+        check_columns(Path(name), accounts, NEEDED)
+    assert str(caught.value) == sentence
+    assert "S3CRET" not in sentence
+
+
+@pytest.mark.parametrize("accounts", [[ANNE, BEN], [ANNE | {"nickname": "Anne"}]])
+def test_a_file_with_the_columns_that_all_classes_need_is_taken(accounts: list[Account]) -> None:
+    check_columns(Path("a.csv"), accounts, NEEDED)
+    check_columns(Path("a.csv"), accounts, {"EchoUser": ()})

@@ -262,8 +262,9 @@ def test_a_user_times_pushes_by_the_server_s_clock_and_watches_their_numbers(tmp
         user.delivery("relay", 0.25)
         user.delivery("relay", 1e9)
         sequence = Sequence(1)
-        for seq in (1, 2, 2, 5, 4):
-            sequence.feed(seq)
+        now_ns = time.perf_counter_ns()
+        for seq in (1, 2, 2, 5, 4, 8):
+            sequence.feed(seq, now_ns - (9 - seq) * 1_000_000_000)
         user.observe_sequence("feed", sequence)
         user.observe_sequence("feed", sequence)
         rest()
@@ -287,10 +288,13 @@ def test_a_user_times_pushes_by_the_server_s_clock_and_watches_their_numbers(tmp
     assert (relay.total, relay.over) == (2, 1)
     seen = {key[0]: (summary.count, summary.of) for key, summary in books.observations.items()}
     assert seen == {
-        "sequence-gap": (1, 5),
-        "messages-repeated": (1, 5),
-        "messages-reordered": (1, 5),
+        "sequence-gap": (3, 8),
+        "messages-repeated": (1, 6),
+        "messages-reordered": (1, 6),
     }
+    # dated by the pushes that showed the gaps, and not by when somebody looked
+    gaps = books.observations["sequence-gap", "feed"]
+    assert gaps.last_s - gaps.first_s == pytest.approx(3.0, abs=1e-3)
     assert books.observations["sequence-gap", "feed"].texts.texts == ["number 3 never came"]
     names = {name for _, source, name in books.gauges if source == CLOCK}
     assert names == {CLOCK_OFFSET, CLOCK_UNCERTAINTY}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsoak.load.door import Door
 from wsoak.load.forgeries import expired, forge, made_up, unsigned, wrong_signature
 from wsoak.load.tokens import mint
 
@@ -86,33 +87,74 @@ def test_a_token_without_a_signature_cannot_be_given_a_wrong_one() -> None:
         wrong_signature(unsigned(mint(SECRET, "u", 60)))
 
 
-NEEDING = ["forged-token-accepted", "unsigned-token-accepted"]
-EXPIRED = "expired-token-accepted"
+MADE_UP, EXPIRED, KIND = "made-up-token-accepted", "expired-token-accepted", "wrong-token-kind-accepted"
+SIGNED, UNSIGNED = "forged-token-accepted", "unsigned-token-accepted"
+NOT_SET = "WSOAK_JWT_SECRET, the secret that signs the server's tokens, is not set"
+NO_JWT = "the server's tokens are no signed JWTs"
+PUBLIC = "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----"
+NO_SIGNATURE = unsigned(mint(SECRET, "u", 60))
+
+SKIPPED: dict[str, tuple[str, str | None, dict[str, str]]] = {
+    # the token, the secret, and what cannot be made of them, with the reason
+    "signed": (mint(SECRET, "u", 60), SECRET, {}),
+    "no secret": (mint(SECRET, "u", 60), None, {EXPIRED: NOT_SET, KIND: NOT_SET}),
+    "empty secret": (mint(SECRET, "u", 60), "", {EXPIRED: NOT_SET, KIND: NOT_SET}),
+    "public key": (
+        mint(SECRET, "u", 60),
+        PUBLIC,
+        dict.fromkeys(
+            (EXPIRED, KIND),
+            "WSOAK_JWT_SECRET signs no tokens (it is a public key or a certificate, where HS256 takes a "
+            "shared secret)",
+        ),
+    ),
+    "unsigned": (NO_SIGNATURE, SECRET, {SIGNED: "the token has no signature"}),
+    "opaque": ("opaque-0123456789-ABCDEF", SECRET, dict.fromkeys((SIGNED, UNSIGNED, EXPIRED, KIND), NO_JWT)),
+    "opaque, no secret": ("a.b.c", None, dict.fromkeys((SIGNED, UNSIGNED, EXPIRED, KIND), NO_JWT)),
+    "empty": ("", None, dict.fromkeys((SIGNED, UNSIGNED, EXPIRED, KIND), NO_JWT)),
+}
 
 
-@pytest.mark.parametrize("secret", [SECRET, None, ""], ids=["secret", "none", "empty"])
-@pytest.mark.parametrize(
-    ("token", "unmade"),
-    [
-        (mint(SECRET, "u", 60), []),
-        (unsigned(mint(SECRET, "u", 60)), NEEDING[:1]),
-        ("opaque-0123456789-ABCDEF", NEEDING),
-        ("a.b.c", NEEDING),
-        ("", NEEDING),
-    ],
-    ids=["signed", "unsigned", "opaque", "three-parts", "empty"],
-)
-def test_what_takes_a_jwt_is_told_where_the_token_is_none(
-    token: str, unmade: list[str], secret: str | None
-) -> None:
-    made, missing = forge(token, secret)
-    wanted = {*NEEDING, *([EXPIRED] if secret else [])}
-    opaque = unmade == NEEDING
-    assert missing.keys() == ({*unmade, *([EXPIRED] if secret else [])} if opaque else set(unmade))
-    assert made.keys() == ({"made-up-token-accepted"} if opaque else wanted - missing.keys())
+def at_x(finding: str, token: str) -> Door:
+    return Door(finding, "x", f"/x?{token}")
+
+
+def shown(door: Door) -> str:
+    return door.path.partition("?")[2]
+
+
+@pytest.mark.parametrize("case", SKIPPED)
+def test_every_forgery_is_a_door_or_says_why_it_is_none(case: str) -> None:
+    token, secret, skipped = SKIPPED[case]
+    doors = {door.finding: door for door in forge(token, secret, at_x, {"kind": "refresh"})}
+    assert {finding: door.skipped for finding, door in doors.items() if door.skipped} == skipped
+    opaque = NO_JWT in skipped.values()
+    assert doors.keys() == {SIGNED, UNSIGNED, EXPIRED, KIND, *([MADE_UP] if opaque else [])}
+    tried = [shown(door) for door in doors.values() if not door.skipped]
     # what is unsigned already is the forgery
-    assert token not in made.values() or unmade == NEEDING[:1]
-    assert all(token not in why for why in missing.values() if token)
+    assert token not in tried or token == NO_SIGNATURE
+    assert [door.finding for door in doors.values() if door.control] == (
+        [EXPIRED, KIND] if EXPIRED not in skipped else []
+    )
+    # without a word about its claims, nobody knows how to make another kind
+    assert {door.finding for door in forge(token, secret, at_x)} == doors.keys() - {KIND}
+
+
+@settings(max_examples=50)
+@given(TOKENS)
+def test_what_is_signed_with_the_secret_is_controlled_by_the_same_claims_unchanged(token: str) -> None:
+    doors = {door.finding: door for door in forge(token, SECRET, at_x, {"kind": "refresh"})}
+    old, other = doors[EXPIRED], doors[KIND]
+    assert old.control is not None
+    assert old.control is other.control
+    # a server with this secret takes it, and one with another does not, whatever the time and the kind
+    good = shown(old.control.door)
+    assert jwt.decode(good, SECRET, algorithms=["HS256"]) == claims_of(token)
+    with pytest.raises(jwt.InvalidSignatureError):
+        jwt.decode(good, f"{SECRET}, or not", algorithms=["HS256"])
+    assert jwt.decode(shown(other), SECRET, algorithms=["HS256"]) == claims_of(token) | {"kind": "refresh"}
+    with pytest.raises(jwt.ExpiredSignatureError):
+        jwt.decode(shown(old), SECRET, algorithms=["HS256"])
 
 
 @settings(max_examples=50)

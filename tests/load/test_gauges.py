@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
 
 import gevent
 import psutil
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from tests.wire.harness import Peer, listening, until
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.recorder import Recorder
+from wsoak.ledger.units import NS_PER_S
 from wsoak.load import gauges
 from wsoak.load.gauges import (
     GENERATOR,
@@ -29,6 +32,7 @@ from wsoak.load.gauges import (
     Gauges,
     MetricsReader,
     ProcessReader,
+    WaitReader,
     watcher,
 )
 
@@ -98,6 +102,44 @@ def test_a_process_that_is_idle_uses_nothing() -> None:
         child.communicate(b"\n")
         with pytest.raises(psutil.Error):
             reader.read()
+
+
+WAITS: Final = pytest.mark.skipif(
+    WaitReader().read() == {}, reason="this system does not say how long a thread waited for a CPU"
+)
+
+
+@WAITS
+def test_a_thread_that_wants_no_cpu_waits_for_none_and_one_that_does_no_longer_than_the_time() -> None:
+    reader = WaitReader()
+    burn_until = time.process_time() + 0.2
+    while time.process_time() < burn_until:
+        math.factorial(500)
+    assert 0.0 <= reader.read()["cpu_wait_share"] < 1.0
+
+
+def test_the_wait_is_that_between_two_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "schedstat"
+    monkeypatch.setattr(gauges, "SCHEDSTAT", file)
+    file.write_text("5000000 7000000000 3\n")
+    began_ns = time.perf_counter_ns()
+    reader = WaitReader()
+    file.write_text("6000000 17000000000 4\n")
+    share = reader.read()["cpu_wait_share"]
+    # ten seconds of waiting, of the time that this took
+    assert share > 10 * NS_PER_S / (time.perf_counter_ns() - began_ns)
+    assert reader.read()["cpu_wait_share"] == 0.0
+
+
+@pytest.mark.parametrize("text", [None, "", "0 0 0\n", "x y z\n", "12\n"])
+def test_a_system_that_does_not_say_it_has_no_reading(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "schedstat"
+    monkeypatch.setattr(gauges, "SCHEDSTAT", file)
+    if text is not None:
+        file.write_text(text)
+    assert WaitReader().read() == {}
 
 
 def test_a_metrics_page_is_read_by_its_gauges() -> None:
@@ -262,6 +304,7 @@ def test_the_generator_reads_itself_and_the_server() -> None:
         until(look)
     assert found[GENERATOR, "users"] == 7.0
     assert found[GENERATOR, "cpu_saturated"] in (0.0, 1.0)
+    assert ((GENERATOR, "cpu_wait_share") in found) is bool(WaitReader().read())
     assert found[TARGET, "fds"] == 12.0
 
 
@@ -321,3 +364,21 @@ def test_what_is_stopped_reads_no_more() -> None:
     made = Gauges(recorder, dict, [])
     made.stop()
     assert len(made._greenlets) == 0
+
+
+@pytest.mark.parametrize(
+    ("late_ns", "expected"),
+    [
+        (-3, [0]),
+        (0, [0]),
+        (7, [7]),
+        (10, [10]),
+        (11, [11, 1]),
+        (40, [40, 30, 20, 10]),
+        (41, [41, 31, 21, 11, 1]),
+    ],
+)
+def test_a_loop_that_stood_still_is_late_for_each_reading_that_it_missed(
+    late_ns: int, expected: list[int]
+) -> None:
+    assert gauges.lags(late_ns, 10) == expected

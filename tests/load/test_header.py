@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from wsoak.judge.latency_limit import LatencyLimit
 from wsoak.load.header import command_line, git_revision, machine, run_header, versions, without_credentials
 
 SECRET = "s3cret"
@@ -115,9 +116,11 @@ def test_a_changed_repository_has_a_plus(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_header_of_a_run_is_json_and_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/x/locust", "--token", SECRET, "--host", f"http://a:{SECRET}@h"])
-    header = run_header("id", 5.0, ["EchoUser"], f"http://a:{SECRET}@h", {"latency_limit": 250.0})
+    limit = LatencyLimit(250.0, "default")
+    header = run_header("id", 5.0, ["EchoUser"], f"http://a:{SECRET}@h", {"latency_limit": 0.0}, limit)
     text = json.dumps(header)
     assert SECRET not in text
     assert "/x/" not in text
-    assert (header["run_id"], header["started_at"], header["latency_limit_ms"]) == ("id", 5.0, 250.0)
+    assert (header["run_id"], header["started_at"]) == ("id", 5.0)
+    assert (header["latency_limit_ms"], header["latency_limit_of"]) == (250.0, "default")
     assert header["command"][0] == "locust"

@@ -282,6 +282,32 @@ def test_a_signal_stops_the_run_before_the_exit_code_is_read(tmp_path: Path) -> 
     assert (reader.ended, reader.header["ended_by"]) == (True, "signal")
 
 
+def test_a_signal_ends_the_process_whatever_locust_cannot_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        listening(echo) as listener,
+        session(script(connected), host=url_of(listener), run_dir=tmp_path / "r") as made,
+    ):
+        made.start()
+        until(lambda: made.generator.client.open_connections)
+        stop = made.runner.stop
+        failed: list[bool] = []
+
+        def stop_but_once() -> None:
+            if not failed:
+                failed.append(True)
+                raise KeyError("EchoUser")
+            stop()
+
+        monkeypatch.setattr(made.runner, "stop", stop_but_once)
+        assert made.quit() == EXIT_USAGE
+    reader = RunReader(tmp_path / "r")
+    assert (reader.ended, reader.header["ended_by"]) == (True, "signal")
+    assert reader.books().count("closed") == 1
+    assert "Locust could not stop the users." in caplog.text
+
+
 def test_a_signal_while_the_run_is_being_finished_waits_for_its_verdict(tmp_path: Path) -> None:
     go = Event()
 

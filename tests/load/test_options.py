@@ -206,7 +206,6 @@ def test_what_is_no_number_in_range_is_refused(flag: str, text: Any) -> None:
     ("flag", "text"),
     [
         *[(flag, "0") for flag in ("--handshake-timeout", "--reply-timeout", "--close-timeout")],
-        ("--latency-limit", "0"),
         ("--sockets-per-user", "0"),
         ("--sockets-per-user", "1.5"),
         ("--message-size", "0.5"),

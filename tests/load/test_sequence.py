@@ -164,3 +164,17 @@ def test_what_is_missing_is_awaited_until_the_end() -> None:
     assert sequence.take() == Counts(0, 1, reordered=1)
     sequence.feed(5)
     assert sequence.take() == Counts(2, 1, gaps=1, first_gap=4)
+
+
+def test_gaps_are_dated_by_the_messages_that_showed_them() -> None:
+    sequence = Sequence(1, reach=100)
+    for number, at_ns in ((1, 10), (3, 20), (4, 30), (7, 40), (2, 50), (9, 60), (300, 70)):
+        sequence.feed(number, at_ns)
+    # 2 came late, 5 and 6 were missed at 40
+    counts = sequence.take()
+    assert (counts.first_gap, counts.gap_since_ns, counts.gap_until_ns) == (5, 40, 70)
+    sequence.feed(302, 80)
+    counts = sequence.take(over=False)
+    assert (counts.gaps, counts.gap_since_ns) == (0, None)
+    counts = sequence.take()
+    assert (counts.gaps, counts.gap_since_ns, counts.gap_until_ns) == (1, 80, 80)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsoak.load.shares import Shares
+from wsoak.load.shares import Shares, turned
 
 
 def test_those_who_are_there_at_the_start_have_them_in_order() -> None:
@@ -55,3 +55,10 @@ def test_while_there_are_enough_no_two_that_live_have_the_same(
         held = [shares.by_worker[worker] for worker in alive]
         assert len(set(held)) == len(held)
         assert all(share < shares.count for share in held)
+
+
+def test_workers_begin_with_different_source_addresses() -> None:
+    addresses = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+    assert [turned(addresses, index)[0] for index in range(4)] == [*addresses, addresses[0]]
+    assert all(sorted(turned(addresses, index)) == list(addresses) for index in range(4))
+    assert turned((), 5) == ()

@@ -14,6 +14,7 @@ from scenarios.tasks import TasksUser
 from scenarios.voice import VoiceUser
 from tests.load.conftest import SECRET
 from tests.target.client import Account, Target
+from wsoak.judge.words import listed
 from wsoak.load import WebSocketUser
 from wsoak.load.checks.limits import Plan
 from wsoak.load.checks.preflight import Checked, check
@@ -107,7 +108,14 @@ def test_what_a_run_left_is_removed_and_counted(target: Target) -> None:
     account.http("DELETE", f"/v1/dialogues/{kept}")
 
 
-GUARDED = (DialogueUser, CallUser, TasksUser, VoiceUser)
+FORGERIES = ("with a token whose signature is wrong", "with an unsigned token (alg: none)")
+GUARDED: dict[type[WebSocketUser], tuple[str, ...]] = {
+    # with the doors that take the secret
+    DialogueUser: ("with an expired token",),
+    CallUser: ("with an expired token",),
+    TasksUser: ("with an expired token", "with a token of another kind"),
+    VoiceUser: ("with an expired token",),
+}
 
 
 def test_of_a_server_with_opaque_tokens_the_doors_that_take_no_jwt_are_tried(
@@ -115,21 +123,63 @@ def test_of_a_server_with_opaque_tokens_the_doors_that_take_no_jwt_are_tried(
 ) -> None:
     for user_class in GUARDED:
         monkeypatch.setattr(
-            f"{user_class.__module__}.forge", lambda _, secret: forge("0paque-token-of-16", secret)
+            f"{user_class.__module__}.forge",
+            lambda _, *more, **kind: forge("0paque-token-of-16", *more, **kind),
         )
-    found = check(GUARDED, where(target), Plan(1), security=True)
+    found = check(list(GUARDED), where(target), Plan(1), security=True)
     assert found.outcome.failed == []
     assert [(step.scenario, step.name, step.text) for step in found.outcome.steps if step.result != "ok"] == [
         (
             user_class.__name__,
             "doors",
-            "not applicable, as the server's tokens are no signed JWTs: with a token whose signature is "
-            "wrong, with an unsigned token (alg: none) and with an expired token",
+            "not tried, as the server's tokens are no signed JWTs: "
+            + listed([*FORGERIES, *taking_the_secret]),
         )
-        for user_class in GUARDED
+        for user_class, taking_the_secret in GUARDED.items()
     ]
     for user_class in GUARDED:
         doors = {each.finding: each for each in found.outcome.doors if each.scenario == user_class.__name__}
         assert {"unauthenticated-accepted", "made-up-token-accepted"} <= doors.keys()
         assert len(doors) > 2
         assert not [door for door in doors.values() if door.accepted or door.seen.startswith("not tried")]
+
+
+def untried(found: Checked) -> dict[str, str]:
+    """What is said of doors that were not tried, by scenario."""
+    assert found.outcome.failed == []
+    tried = {(door.scenario, door.finding) for door in found.outcome.doors}
+    assert not {each for each in tried if each[1] == "expired-token-accepted"}
+    assert len(tried) > 4
+    return {step.scenario: step.text for step in found.outcome.steps if step.name == "doors"}
+
+
+def test_without_the_secret_what_takes_it_is_not_tried_and_that_is_said(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WSOAK_JWT_SECRET")
+    found = check(list(GUARDED), where(target), Plan(1), security=True)
+    monkeypatch.setenv("WSOAK_JWT_SECRET", SECRET)
+    reason = "not tried, as WSOAK_JWT_SECRET, the secret that signs the server's tokens, is not set"
+    assert untried(found) == {
+        user_class.__name__: f"{reason}: {listed(taking_the_secret)}"
+        for user_class, taking_the_secret in GUARDED.items()
+    }
+
+
+def test_a_secret_that_is_not_the_servers_shows_nothing_of_what_is_signed_with_it(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # tasks mint their own tokens: with such a secret nobody would come in
+    monkeypatch.setenv("WSOAK_JWT_SECRET", "another secret, thirty-two bytes or more")
+    by_log_in = (DialogueUser, CallUser, VoiceUser)
+    found = check(by_log_in, where(target), Plan(1), security=True)
+    monkeypatch.setenv("WSOAK_JWT_SECRET", SECRET)
+    said = untried(found)
+    assert said.keys() == {each.__name__ for each in by_log_in}
+    for text in said.values():
+        assert text.startswith(
+            "not tried, as WSOAK_JWT_SECRET seems not to be the server's secret; a good token signed with "
+            "it is refused too ("
+        )
+        assert text.endswith("): with an expired token")
+        assert "token invalid" in text or "rejected-401" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,25 +37,40 @@ class Observer:
     """In a user's place: remembers what was observed."""
 
     def __init__(self) -> None:
-        self.seen: dict[str, tuple[int, int]] = {}
-        self.texts: set[str] = set()
+        self.told: dict[str, list[tuple[int, int, int]]] = {}
+        """What was told of each finding: of which nanosecond, how many were wrong, and of how many."""
 
-    def observe(self, finding: str, name: str, count: int, of: int, text: str = "") -> None:
+    def observe(
+        self, finding: str, name: str, count: int, of: int, text: str = "", at_ns: int | None = None
+    ) -> None:
         """See ``WebSocketUser.observe``."""
         assert name == NAME
         assert bool(text) is bool(count)
-        self.seen[finding] = (count, of)
+        assert at_ns is not None
+        self.told.setdefault(finding, []).append((at_ns, count, of))
+
+    def count(self, finding: str) -> int:
+        """How many were wrong."""
+        return sum(count for _, count, _ in self.told[finding])
+
+
+def told_of(answered: Mapping[str, int], remembered: Iterable[str]) -> Observer:
+    """What is told of messages that were answered at these nanoseconds, and of what a history holds."""
+    observer = Observer()
+    conversation = Conversation(cast("DialogueUser", observer), 0)
+    conversation.acknowledged = dict(answered)
+    conversation.verify(list(remembered))
+    assert conversation.acknowledged == {}
+    assert tuple(observer.told) == FINDINGS
+    return observer
 
 
 def verified(acknowledged: list[str], remembered: list[str]) -> tuple[int, int, int]:
     """How many messages were lost, repeated, and whether they were reordered."""
-    observer = Observer()
-    conversation = Conversation(cast("DialogueUser", observer), 0)
-    conversation.acknowledged = list(acknowledged)
-    conversation.verify(list(remembered))
-    assert tuple(observer.seen) == FINDINGS
-    assert {of for _, of in observer.seen.values()} == {len(acknowledged)}
-    lost, repeated, reordered = (observer.seen[finding][0] for finding in FINDINGS)
+    observer = told_of({key: number for number, key in enumerate(acknowledged)}, remembered)
+    for told in observer.told.values():
+        assert sum(of for _, _, of in told) == len(acknowledged)
+    lost, repeated, reordered = (observer.count(finding) for finding in FINDINGS)
     return lost, repeated, reordered
 
 
@@ -106,6 +122,49 @@ def test_lost_and_repeated_are_counted_by_message(acknowledged: list[str], remem
     lost, repeated, _ = verified(acknowledged, remembered)
     assert lost == sum(message not in remembered for message in acknowledged)
     assert repeated == sum(max(0, remembered.count(message) - 1) for message in acknowledged)
+
+
+ANSWERED = {"a": 10, "b": 20, "c": 20, "d": 30, "e": 40}
+
+
+@pytest.mark.parametrize(
+    ("remembered", "finding", "told"),
+    [
+        ("abcde", "history-lost", [(40, 0, 5)]),
+        ("abde", "history-lost", [(20, 1, 5)]),
+        ("", "history-lost", [(10, 1, 1), (40, 4, 4)]),
+        ("acde", "history-lost", [(20, 1, 5)]),
+        # both were answered at once
+        ("ade", "history-lost", [(20, 2, 5)]),
+        ("ace", "history-lost", [(20, 1, 3), (30, 1, 2)]),
+        ("ab", "history-lost", [(20, 1, 3), (40, 2, 2)]),
+        ("abcded", "messages-repeated", [(30, 1, 5)]),
+        ("abcdeda", "messages-repeated", [(10, 1, 1), (30, 1, 4)]),
+        ("abcdeaaa", "messages-repeated", [(10, 3, 5)]),
+        # the first that is not where it should be
+        ("abced", "messages-reordered", [(30, 1, 5)]),
+        ("eabcd", "messages-reordered", [(10, 1, 5)]),
+    ],
+)
+def test_what_is_wrong_is_dated_by_the_answers_to_the_first_and_the_last(
+    remembered: str, finding: str, told: list[tuple[int, int, int]]
+) -> None:
+    assert told_of(ANSWERED, remembered).told[finding] == told
+
+
+@given(MESSAGES, st.lists(st.sampled_from("abcdefgh"), unique=True), st.data())
+def test_no_more_is_lost_than_was_looked_at_and_none_before_or_after(
+    acknowledged: list[str], remembered: list[str], data: st.DataObject
+) -> None:
+    times = sorted(
+        data.draw(st.lists(st.integers(1, 5), min_size=len(acknowledged), max_size=len(acknowledged)))
+    )
+    answered = dict(zip(acknowledged, times, strict=True))
+    told = told_of(answered, remembered).told["history-lost"]
+    assert all(count <= of for _, count, of in told)
+    lost = [at_ns for key, at_ns in answered.items() if key not in remembered]
+    dates = [at_ns for at_ns, count, _ in told if count]
+    assert (dates[:1], dates[-1:]) == (lost[:1], lost[-1:])
 
 
 @pytest.mark.parametrize(
@@ -239,6 +298,30 @@ def test_a_deletion_whose_answer_a_kill_cut_off_is_asked_for_again_and_may_be_do
     stats = made.environment.stats
     assert stats.get("/v1/dialogues/{session_id}", "DELETE").num_requests == 4
     assert not stats.errors
+
+
+def test_a_session_whose_start_a_kill_cut_off_is_found_and_deleted(target: Target, tmp_path: Path) -> None:
+    before = sessions(target)
+    begun: list[str] = []
+
+    class Cut(DialogueUser):
+        """Is killed when the server has begun its session, and before it knows."""
+
+        def api(self, method: str, path: str, **more: Any) -> Any:
+            """See ``WebSocketUser``."""
+            answer = super().api(method, path, **more)
+            if method == "POST" and path.endswith("/start"):
+                begun.append(path)
+                rest()
+            return answer
+
+    with session(Cut, host=target.url, run_dir=tmp_path / "r") as made:
+        made.start(2)
+        until(lambda: len(begun) == 2)
+        assert sessions(target) == before + 2
+        made.stop()
+    assert sessions(target) == before
+    assert [error.to_name() for error in made.environment.stats.errors.values()] == []
 
 
 def replies(made: Session) -> int:

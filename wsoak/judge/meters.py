@@ -59,7 +59,7 @@ class Measured:
     and infinite where it lies beyond what was measured. An interval of a share that speaks for a percentile
     has ``of`` say what it is a share of. ``effective`` is how many independent samples the ``samples`` are
     worth; ``None`` where that is not known, or the figure is no estimate but a count (``exact``). ``base`` is
-    what the value would be a share of, where it can be asked for as one, too.
+    what the value would be a share of, where it can be asked for as one, too, with ``share_note`` for a note.
     """
 
     value: float | None
@@ -71,6 +71,7 @@ class Measured:
     of: str = ""
     note: str = ""
     base: float | None = None
+    share_note: str = ""
 
     def as_share(self) -> Measured:
         """The same as a share of ``base``."""
@@ -79,7 +80,8 @@ class Measured:
         if self.base is None or not self.base > 0:
             return nothing("it has no level that it could be a share of")
         value, low, high = (number / self.base for number in (self.value, self.low, self.high))
-        return replace(self, value=value, low=low, high=high, base=None)
+        note = self.share_note or self.note
+        return replace(self, value=value, low=low, high=high, note=note, base=None, share_note="")
 
 
 def nothing(note: str = NO_DATA) -> Measured:
@@ -599,7 +601,8 @@ def _lives(columns: list[_Sockets]) -> Lives:
 
 Provider = Callable[[Material, Window], Measured]
 """Measures a figure from a run that is over: its value, interval and samples in base units (seconds, bytes,
-things) an hour, with the ``base`` that a share would be of."""
+things) an hour, with the ``base`` that a share would be of. It is not told the limit: an interval that says
+less than the figure's own is how it says that the run can tell no better."""
 
 
 class ProvidedMeter(Meter):

@@ -6,34 +6,45 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from wsoak.judge.drops import MassDrop, sentences, way
 from wsoak.judge.evidence import percentile_pair
 from wsoak.judge.findings import Finding
 from wsoak.judge.terminal import safe
 from wsoak.judge.validity import Doubt, is_valid
 from wsoak.judge.words import counted, duration, figure, listed, of_all, percent, span, were
-from wsoak.ledger.books import Books, GaugeSummary
+from wsoak.ledger.books import Books, EndGroup, EndKind, GaugeSummary
 from wsoak.ledger.names import CLOCK, CLOCK_OFFSET, CLOCK_UNCERTAINTY, CLOCK_UNKNOWN
-from wsoak.ledger.outcomes import OPEN
+from wsoak.ledger.outcomes import DROPPED, OPEN
 from wsoak.ledger.timeline import ARRIVALS
 from wsoak.ledger.units import NS_PER_MS
 
 NAMES_SHOWN: Final = 8
 """Up to this many sockets have a sentence of their own."""
 WAYS_SHOWN: Final = 8
+DROPS_SHOWN: Final = 5
 
 
 def summarise(
-    books: Books, header: Mapping[str, Any], findings: Sequence[Finding], doubts: Sequence[Doubt]
+    books: Books,
+    header: Mapping[str, Any],
+    findings: Sequence[Finding],
+    doubts: Sequence[Doubt],
+    drops: Sequence[MassDrop] = (),
 ) -> list[str]:
     """What happened, whether it is to be believed, and what went wrong; a sentence or two an entry."""
-    return [*happened(books, header), *believed(doubts), *went_wrong(findings)]
+    return [*happened(books, header, drops), *believed(doubts), *went_wrong(findings)]
 
 
-def happened(books: Books, header: Mapping[str, Any]) -> list[str]:
-    """What happened, without a judgement."""
+def happened(books: Books, header: Mapping[str, Any], drops: Sequence[MassDrop] = ()) -> list[str]:
+    """What happened, without a judgement.
+
+    Args:
+        drops: the mass drops, as ``drops.mass_drops`` finds them; the first ``DROPS_SHOWN`` are told.
+    """
     parts: tuple[Callable[[Books], Iterator[str]], ...] = (
         _openings,
         _closes,
+        lambda books: _drops(books, header, drops),
         _messages,
         _requests,
         _deliveries,
@@ -178,14 +189,30 @@ def _closes(books: Books) -> Iterator[str]:
     ways: Counter[str] = Counter()
     for kind, group in books.ends.items():
         if kind.outcome == OPEN:
-            detail = f" {safe(kind.detail)}" if kind.detail else ""
-            by = "end of the run" if kind.ended_by_run else kind.initiator or "nobody"
-            ways[f"{kind.code or 'no code'}{detail} by {by}"] += group.count
+            ways[way(kind.code, safe(kind.detail), _ender(kind, group))] += group.count
     closed = sum(ways.values())
     if closed:
         yield f"{counted(closed, 'socket')} closed: {_most(ways)}."
     if books.open_now > 0:
         yield f"{counted(books.open_now, 'socket')} {were(books.open_now)} open at the last record."
+
+
+def _ender(kind: EndKind, group: EndGroup) -> str:
+    """Who ended these sockets; some of a group, where its reasons are not all the shape's."""
+    if kind.ended_by_run:
+        return "by end of the run"
+    if kind.initiator != "client" or DROPPED not in group.reasons.texts:
+        return f"by {kind.initiator or 'nobody'}"
+    return DROPPED if group.reasons.texts == [DROPPED] else f"by client, some of them {DROPPED}"
+
+
+def _drops(books: Books, header: Mapping[str, Any], drops: Sequence[MassDrop]) -> Iterator[str]:
+    """How the users came back from the first few mass drops."""
+    started_at = header.get("started_at")
+    start_s = started_at if isinstance(started_at, int | float) else books.first_s or 0
+    yield from sentences(list(drops[:DROPS_SHOWN]), start_s)
+    if (more := len(drops) - DROPS_SHOWN) > 0:
+        yield f"{counted(more, 'mass drop')} more: the report tells of them too."
 
 
 def _most(ways: Counter[str]) -> str:

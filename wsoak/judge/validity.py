@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from wsoak.judge.words import counted, duration, listed, of_all, percent, span, were
+from wsoak.judge.latency_limit import DEFAULT_MS
+from wsoak.judge.words import counted, duration, listed, of_all, percent, percentile, span, were
 from wsoak.ledger.books import Books, GaugeSummary
 from wsoak.ledger.outcomes import (
     DESCRIPTORS_EXHAUSTED,
@@ -24,13 +25,27 @@ from wsoak.ledger.units import NS_PER_MS, NS_PER_S
 
 GENERATOR: Final = "generator"
 """The source under which the generator's own gauges are recorded."""
+MASTER: Final = "master"
+"""The worker of that name makes no load."""
 
 SATURATED_SHARE: Final = 0.1
 """More than this share of a worker's seconds at 90 % of a core or more: saturated."""
+STARVED_SHARE: Final = 0.2
+"""A worker that wanted a CPU for more than this share of the time, and had none: starved.
+
+Measured with 150 sockets on one core at 1,500 messages a second: 3 % alone, 7 % beside one busy loop, 26 %
+beside three, 73 % beside ten; 14 % on two cores with six processes that want one, and 22 % with eight.
+"""
+AT_EASE_SHARE: Final = 0.1
+"""Beyond this, late sends may be the generator's own, even where its event loop was on time."""
+WORKERS_NAMED: Final = 5
+"""At most so many workers are named in one sentence, the worst first."""
 LAG_SHARE: Final = 0.1
 """The generator's own lags may be this share of the latency limit at most."""
-LATENCY_LIMIT_MS: Final = 1000.0
+LATENCY_LIMIT_MS: Final = DEFAULT_MS
 """The latency limit where the run names none."""
+PRESENT_SHARE: Final = 0.9
+"""A worker with readings of fewer than this share of a run's seconds was there for a part of it."""
 LAG_SAMPLES: Final = 20
 """Fewer lag readings than this have no p99."""
 
@@ -196,6 +211,36 @@ def _cpu(books: Books, _header: Header) -> Iterator[Doubt]:
     )
 
 
+def _starved(books: Books, _header: Header) -> Iterator[Doubt]:
+    waits = _waits(books)
+    over = sorted((worker for worker in waits if is_starved(waits[worker])), key=lambda each: -waits[each])
+    if not over:
+        return
+    worst, others = over[:WORKERS_NAMED], len(over) - WORKERS_NAMED
+    named = [f"{worker} for {percent(waits[worker], 1)} of the time" for worker in worst]
+    named += [f"{others:,} more"] if others > 0 else []
+    yield Doubt(
+        "generator-starved",
+        f"The generator was starved: {counted(len(over), 'worker')} of {len(waits):,} wanted a CPU and had "
+        f"none, {listed(named)}. Other processes took it, or a quota was used up; the latencies are partly "
+        "the generator's own.",
+        "Leave the machine to the generator: end what else is busy there, give it cores or a machine of its "
+        "own, or raise its container's CPU quota.",
+        invalid=True,
+    )
+
+
+def is_starved(wait_share: float) -> bool:
+    """Whether this share of the time without a CPU that was wanted makes a worker's figures its own."""
+    return wait_share > STARVED_SHARE
+
+
+def _waits(books: Books) -> dict[str, float]:
+    """The share of the time for which each worker that makes load wanted a CPU and had none."""
+    read = _by_worker(books, "cpu_wait_share")
+    return {worker: summary.mean for worker, summary in read.items() if worker != MASTER and summary.count}
+
+
 def _unwatched(books: Books, _header: Header) -> Iterator[Doubt]:
     attempts = books.count("opened") + books.count("failed")
     if attempts and not _by_worker(books, "cpu_saturated") and not books.histogram("hub").total:
@@ -208,14 +253,15 @@ def _unwatched(books: Books, _header: Header) -> Iterator[Doubt]:
 
 
 def _lags(books: Books, header: Header) -> Iterator[Doubt]:
-    limit_ms = float(header.get("latency_limit_ms") or LATENCY_LIMIT_MS)
-    allowed_ns = LAG_SHARE * limit_ms * NS_PER_MS
-    hub, sends = _late(books, "hub", allowed_ns), _late(books, "lag", allowed_ns)
+    hub, sends = _late(books, "hub", header), _late(books, "lag", header)
     if hub:
         yield Doubt("hub-lag", f"The generator's event loop ran late: {hub}.", _SPREAD, invalid=True)
-    if sends and hub:
-        yield Doubt("send-lag", f"The generator's sends ran late: {sends}.", _SPREAD, invalid=True)
-    elif sends:
+    waited = max(_waits(books).values(), default=0.0)
+    at_ease = waited <= AT_EASE_SHARE
+    if sends and (hub or not at_ease):
+        more = "" if at_ease else f"; it wanted a CPU and had none for {percent(waited, 1)} of the time"
+        yield Doubt("send-lag", f"The generator's sends ran late: {sends}{more}.", _SPREAD, invalid=True)
+    elif sends and not any(_cpu(books, header)):
         # the generator was on time: a scenario that waits for answers sends no faster than they come
         yield Doubt(
             "throttled",
@@ -227,22 +273,56 @@ def _lags(books: Books, header: Header) -> Iterator[Doubt]:
         )
 
 
+def _closed_loop(books: Books, header: Header) -> Iterator[Doubt]:
+    """A load without a schedule: no send has a time of its own, and so none is late; see ``_lags``."""
+    responses, limit_ns = books.histogram("response"), _limit_ms(header) * NS_PER_MS
+    scheduled = books.histogram("lag").total or books.count("arrived", ARRIVALS)
+    if scheduled or responses.total < LAG_SAMPLES or _late(books, "hub", header):
+        return
+    if any(_cpu(books, header)) or max(_waits(books).values(), default=0.0) > AT_EASE_SHARE:
+        # some of the waiting may be the generator's own
+        return
+    p99_ns = responses.percentile_ns(99)
+    if p99_ns is None or p99_ns <= limit_ns:
+        return
+    yield Doubt(
+        "closed-loop",
+        "The server throttled the load: it was a closed loop, in which each message waits for the answer to "
+        f"the last, and the answers took long (p99 {percentile(responses, 99)}, beyond the latency limit of "
+        f"{duration(limit_ns)}); a slow server was asked less often.",
+        "Do not take the rate for one that was asked for, nor a percentile for what users of a steady load "
+        "would see; use a schedule (--message-rate), or an open model (--arrival-rate).",
+        invalid=False,
+    )
+
+
 _SPREAD: Final = (
     "Spread the load over more processes, look for blocking calls in the scenario, or leave the machine to "
     "the generator alone."
 )
 
 
-def _late(books: Books, kind: str, allowed_ns: float) -> str:
+def _late(books: Books, kind: str, header: Header) -> str:
     """By how much a kind of lag is beyond what is allowed, in words; empty where it is not."""
+    allowed_ns = LAG_SHARE * _limit_ms(header) * NS_PER_MS
     histogram = books.histogram(kind)
     p99_ns = histogram.percentile_ns(99)
     if p99_ns is None or histogram.total < LAG_SAMPLES or p99_ns <= allowed_ns:
         return ""
     return (
         f"p99 {duration(p99_ns)} over {histogram.total:,} readings, where a tenth of the latency limit "
-        f"({duration(allowed_ns)}) is allowed"
+        f"({duration(allowed_ns)}{_whose(header)}) is allowed"
     )
+
+
+def _whose(header: Header) -> str:
+    """Where the latency limit is from, if it is on record."""
+    of = header.get("latency_limit_of")
+    return f" of {duration(_limit_ms(header) * NS_PER_MS)}: {of}" if of else ""
+
+
+def _limit_ms(header: Header) -> float:
+    return float(header.get("latency_limit_ms") or LATENCY_LIMIT_MS)
 
 
 _EXHAUSTED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -334,6 +414,18 @@ def _workers(_books: Books, header: Header) -> Iterator[Doubt]:
             "Look at the missing workers' logs, and that they run the same locustfile and version.",
             invalid=True,
         )
+    asked = int(header.get("asked_workers") or 0)
+    # one that was lost may have had another in its place; Locust's own 1 asks for nothing
+    stayed = [worker for worker in workers if worker["final"] and worker["left_s"] is None]
+    if 1 < asked < len(stayed):
+        yield Doubt(
+            "workers-unexpected",
+            f"{counted(len(stayed) - asked, 'more worker')} than expected took part: {len(stayed)}, where "
+            f"--expect-workers asked for {asked}.",
+            "See that they are yours: who knows the master's port can join; --master-bind-port gives it "
+            "another one.",
+            invalid=False,
+        )
     if header.get("ended_by") == WORKERS_GONE:
         yield Doubt(
             "workers-gone",
@@ -399,7 +491,7 @@ def _little_sockets(books: Books, _header: Header) -> Iterator[Doubt]:
     seconds = _seconds(books)
     if books.open_now or seconds < LITTLE_SECONDS:
         return
-    mean_open = sum(summary.mean for summary in _by_worker(books, "open_sockets").values())
+    mean_open = _mean_over_all(books, "open_sockets", seconds)
     opened = books.count("opened")
     open_s = sum(group.age_sum_ms for kind, group in books.ends.items() if kind.outcome == OPEN) / 1000
     if not opened or not _differs(mean_open, open_s / seconds, seconds):
@@ -425,7 +517,7 @@ def _little_requests(books: Books, _header: Header) -> Iterator[Doubt]:
     timed = service.total
     if seconds < LITTLE_SECONDS or not timed or service.over or timed < _MOSTLY * books.count("requests"):
         return
-    mean_flying = sum(summary.mean for summary in _by_worker(books, "in_flight").values())
+    mean_flying = _mean_over_all(books, "in_flight", seconds)
     mean_s = (service.mean_ns or 0.0) / NS_PER_S
     if not _differs(mean_flying, timed * mean_s / seconds, seconds):
         return
@@ -436,6 +528,17 @@ def _little_requests(books: Books, _header: Header) -> Iterator[Doubt]:
         f"{timed * mean_s / seconds:,.1f} (Little's law).",
         "Something was counted late or not at all: look at the generator's CPU and lag, and repeat the run.",
         invalid=False,
+    )
+
+
+def _mean_over_all(books: Books, gauge: str, seconds: float) -> float:
+    """The mean over the whole run of what the workers' readings, one a second, add up to.
+
+    Who was there for a part of it counts for that part; a few readings that came late make no part of it.
+    """
+    return sum(
+        summary.mean * (share if (share := summary.count / seconds) < PRESENT_SHARE else 1.0)
+        for summary in _by_worker(books, gauge).values()
     )
 
 
@@ -466,7 +569,7 @@ def _damaged(damaged: Mapping[str, int], cut: bool = False, unfinished: int = 0)
         )
 
 
-_ALWAYS: Final[tuple[Check, ...]] = (_cpu, _lags, _exhausted)
+_ALWAYS: Final[tuple[Check, ...]] = (_cpu, _starved, _lags, _closed_loop, _exhausted)
 _AT_THE_END: Final[tuple[Check, ...]] = (
     _workers,
     _unwatched,

@@ -171,9 +171,17 @@ class Recorder:
         at = self.unix_s(self.clock_ns() if at_ns is None else at_ns)
         self._delta.gauges.append(Gauge(at, self.worker, source, name, float(value)))
 
-    def observe(self, id: str, name: str, count: int, of: int, text: str = "") -> None:  # noqa: A002
-        """Keep a fact that a scenario established; see ``records.Observation``."""
-        at = self.unix_s(self.clock_ns())
+    def observe(
+        self,
+        id: str,  # noqa: A002
+        name: str,
+        count: int,
+        of: int,
+        text: str = "",
+        at_ns: int | None = None,
+    ) -> None:
+        """Keep a fact that a scenario established, of now or ``at_ns``; see ``records.Observation``."""
+        at = self.unix_s(self.clock_ns() if at_ns is None else at_ns)
         self._delta.observations.append(Observation(at, self.worker, id, name, count, of, text))
 
     def take(self) -> Delta:

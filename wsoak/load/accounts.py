@@ -7,13 +7,32 @@ import heapq
 import io
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from wsoak.judge.terminal import safe
+from wsoak.judge.words import counted, listed, plural
 
 log = logging.getLogger(__name__)
 
 Account = dict[str, str]
+
+
+JSON_LINES: Final = (".jsonl", ".ndjson")
+
+SHOWN_CHARACTERS: Final = 200
+"""A file's columns are shown up to here."""
+
+COMMON_COLUMNS: Final = frozenset(
+    (
+        *("account", "login", "name", "user", "user id", "user name", "username", "id", "uid"),
+        *("email", "e-mail", "mail", "mobile", "phone", "phone number", "telephone", "device", "device id"),
+        *("pass", "passwd", "password", "pin", "pw", "pwd", "secret", "token"),
+    )
+)
+"""Columns that may be named. A CSV file whose header line was forgotten begins with an account: what nobody
+calls a column may be its password."""
 
 
 class BadAccounts(ValueError):
@@ -33,7 +52,7 @@ def read_accounts(path: Path) -> list[Account]:
     except UnicodeDecodeError:
         # not its cause: that holds the whole file
         raise BadAccounts(f"The accounts file {path} is not UTF-8 text.") from None
-    reader = _read_jsonl if path.suffix in (".jsonl", ".ndjson") else _read_csv
+    reader = _read_jsonl if path.suffix in JSON_LINES else _read_csv
     accounts = reader(path, text)
     if not accounts:
         raise BadAccounts(f"The accounts file {path} holds no accounts.")
@@ -82,6 +101,42 @@ def _read_csv(path: Path, text: str) -> list[Account]:
         # csv's own words: they quote nothing
         raise BadAccounts(f"{where} is not CSV: {error}.") from None
     return accounts
+
+
+def check_columns(path: Path, accounts: Sequence[Account], needs: Mapping[str, Collection[str]]) -> None:
+    """Refuse accounts without the columns that user classes need.
+
+    Args:
+        needs: the columns by the name of the class.
+
+    Raises:
+        BadAccounts: for the first account without some of them; it names both those and the file's.
+    """
+    known = {column for columns in needs.values() for column in columns}
+    for number, account in enumerate(accounts, 1):
+        if account.keys() >= known:
+            continue
+        lacking = {name: columns for name, columns in needs.items() if not account.keys() >= set(columns)}
+        which = f"Account {number} of the" if number > 1 else "The"
+        has = _columns(account, known, sure=path.suffix in JSON_LINES)
+        wants = listed(f"{name} needs {listed(columns)}" for name, columns in lacking.items())
+        raise BadAccounts(f"{which} accounts file {path} has {has}; {wants}.")
+
+
+def _columns(account: Account, known: Collection[str], sure: bool) -> str:
+    """The names of an account's columns, in words; ``sure``: they are names, whatever they look like."""
+    if not account:
+        return "no columns"
+    shown = [
+        name
+        for name in account
+        if sure or name in known or name.casefold().replace("_", " ") in COMMON_COLUMNS
+    ]
+    more = len(account) - len(shown)
+    if not shown:
+        return f"{counted(more, 'column')} of other names"
+    others = [counted(more, "other")] if more else []
+    return f"the {plural('column', len(account))} {safe(listed([*shown, *others]), SHOWN_CHARACTERS)}"
 
 
 class Accounts:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from wsoak.judge.drops import AttemptLog, mass_drops
 from wsoak.judge.findings import Finding, find
 from wsoak.judge.gates import Gate
 from wsoak.judge.meters import Material
@@ -132,7 +133,8 @@ class Collector:
             reader = RunReader(self.path)
             started_at = float(reader.header["started_at"])
             trial = Trial(self._gates, started_at)
-            books = reader.books(trial)
+            attempts = AttemptLog()
+            books = reader.books(trial, attempts)
             findings = find(books, started_at)
             doubted = doubts(books, reader.header, damaged=reader.damaged)
             write_json(self.path / FINDINGS_FILE, [finding.to_json() for finding in findings])
@@ -147,7 +149,8 @@ class Collector:
             raise UnwritableRun(str(error)) from error
         except OSError as error:
             raise UnwritableRun(f"Writing to {self.path} failed: {error.strerror}.") from error
-        sentences = summarise(books, reader.header, findings, doubted)
+        drops = mass_drops(attempts.attempts(), books)
+        sentences = summarise(books, reader.header, findings, doubted, drops)
         return Judgement(self.path, findings, doubted, sentences, verdict)
 
 

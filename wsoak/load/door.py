@@ -18,6 +18,7 @@ class Door:
         headers: as in ``connect``.
         knock: a JSON message to send after the 101, such as a hello, where the server waits for one.
         skipped: why it cannot be tried on this server, in half a sentence; empty: it is tried.
+        control: what must open, or that this one is shut would show nothing; it is tried first.
     """
 
     finding: str
@@ -26,3 +27,16 @@ class Door:
     headers: Sequence[tuple[str, str]] = ()
     knock: Mapping[str, Any] | None = None
     skipped: str = ""
+    control: Control | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A way in with good credentials that were made as another door's were.
+
+    Attributes:
+        otherwise: what it means if it is shut, in half a sentence.
+    """
+
+    door: Door
+    otherwise: str

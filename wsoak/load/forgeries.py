@@ -7,10 +7,14 @@ import json
 import secrets
 import string
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
-from wsoak.load.tokens import signed
+from wsoak.load.door import Control, Door
+from wsoak.load.target_process import SECRET_VARIABLE
+from wsoak.load.tokens import BadSecret, signed
 
 AGO_S: Final = 3600.0
 """How long ago a token made by ``expired`` ended: beyond any leeway that a server gives to clocks."""
@@ -20,26 +24,70 @@ LIFE_S: Final = 60.0
 LEAST_MADE_UP: Final = 16
 """A made-up token has so many characters at least, so that nobody has been given it."""
 
+WRONGLY_SIGNED, NOT_SIGNED = "forged-token-accepted", "unsigned-token-accepted"
+EXPIRED, OF_ANOTHER_KIND = "expired-token-accepted", "wrong-token-kind-accepted"
+
 OPAQUE: Final = "the server's tokens are no signed JWTs"
 UNSIGNED: Final = "the token has no signature"
+NO_SECRET: Final = f"{SECRET_VARIABLE}, the secret that signs the server's tokens, is not set"
+OTHER_SECRET: Final = (
+    f"{SECRET_VARIABLE} seems not to be the server's secret; a good token signed with it is refused too"
+)
 
 
-def forge(token: str, secret: str | None) -> tuple[dict[str, str], dict[str, str]]:
-    """The forgeries of a token, by what it means if one is let in; and why others cannot be made.
+def forge(
+    token: str,
+    secret: str | None,
+    door: Callable[[str, str], Door],
+    another_kind: Mapping[str, Any] | None = None,
+) -> list[Door]:
+    """The doors for forgeries of a token that the server would take; skipped where one cannot be made.
 
-    For a token that is no JWT, there is a made-up one in their place. That an expired one takes the
-    ``secret`` is no such reason: without it, it is in neither.
+    For a token that is no JWT, there is one for a made-up token. What is signed with the secret has a
+    control, which shows the token's own claims under the same signature: where the secret is not the
+    server's, a refusal says nothing of a token's time or kind.
+
+    Args:
+        secret: what the server signs its tokens with, if that is known.
+        door: gives the door by its finding and the token that is shown.
+        another_kind: the claims by which a token is of another kind, where one is to be made.
     """
-    makers: dict[str, Callable[[str], str]] = {
-        "forged-token-accepted": wrong_signature,
-        "unsigned-token-accepted": unsigned,
-    }
-    if secret:
-        makers["expired-token-accepted"] = lambda whole: expired(whole, secret)
     if _is_opaque(token):
-        return {"made-up-token-accepted": made_up(token)}, dict.fromkeys(makers, OPAQUE)
-    unmade = {} if token.rpartition(".")[2] else {"forged-token-accepted": UNSIGNED}
-    return {finding: make(token) for finding, make in makers.items() if finding not in unmade}, unmade
+        unmade = [WRONGLY_SIGNED, NOT_SIGNED, *_tokens_by_secret(token, another_kind)]
+        made = door("made-up-token-accepted", made_up(token))
+        return [made, *(replace(door(finding, token), skipped=OPAQUE) for finding in unmade)]
+    if token.rpartition(".")[2]:
+        first = door(WRONGLY_SIGNED, wrong_signature(token))
+    else:
+        first = replace(door(WRONGLY_SIGNED, token), skipped=UNSIGNED)
+    by_secret = _doors_by_secret(token, secret, door, _tokens_by_secret(token, another_kind))
+    return [first, door(NOT_SIGNED, unsigned(token)), *by_secret]
+
+
+def _tokens_by_secret(token: str, another_kind: Mapping[str, Any] | None) -> dict[str, Callable[[str], str]]:
+    """What takes the secret, by its finding: each makes its token of the secret."""
+    makers: dict[str, Callable[[str], str]] = {EXPIRED: lambda secret: expired(token, secret)}
+    if another_kind is not None:
+        makers[OF_ANOTHER_KIND] = lambda secret: resigned(token, secret, another_kind)
+    return makers
+
+
+def _doors_by_secret(
+    token: str,
+    secret: str | None,
+    door: Callable[[str, str], Door],
+    makers: Mapping[str, Callable[[str], str]],
+) -> Iterator[Door]:
+    try:
+        control = Control(door("control", resigned(token, secret)), OTHER_SECRET) if secret else None
+        why = NO_SECRET
+    except BadSecret as error:
+        control, why = None, f"{SECRET_VARIABLE} signs no tokens ({error})"
+    for finding, make in makers.items():
+        if secret and control is not None:
+            yield replace(door(finding, make(secret)), control=control)
+        else:
+            yield replace(door(finding, token), skipped=why)
 
 
 def made_up(token: str) -> str:
@@ -80,14 +128,24 @@ def expired(token: str, secret: str) -> str:
     Raises:
         ValueError: when the text is no JWT in compact form.
     """
-    head, claims, _ = _parts(token)
-    kept = {name: value for name, value in _object(head).items() if name not in ("alg", "typ")}
+    _, claims, _ = _parts(token)
     now = time.time()
     # one that was not valid yet, or without its times, would be refused for another reason
     times = {"iat": now - AGO_S - LIFE_S, "nbf": now - AGO_S - LIFE_S, "exp": now - AGO_S}
     fields = _object(claims)
-    dated = fields | {name: times[name] for name in times if name in fields or name == "exp"}
-    return signed(dated, secret, kept)
+    return resigned(token, secret, {name: times[name] for name in times if name in fields or name == "exp"})
+
+
+def resigned(token: str, secret: str, changes: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """The same claims but for the ``changes``, signed with ``secret``; the header's key id is kept.
+
+    Raises:
+        ValueError: when the text is no JWT in compact form.
+        BadSecret: when the secret is none.
+    """
+    head, claims, _ = _parts(token)
+    kept = {name: value for name, value in _object(head).items() if name not in ("alg", "typ")}
+    return signed({**_object(claims), **changes}, secret, kept)
 
 
 def _other(character: str) -> str:

@@ -1,8 +1,9 @@
 """Gauges: the generator looks at itself, and at the watched server, once a second.
 
 A run is only believed while its generator was not the limit; these readings are what says so. ``cpu_share``
-is the share of one core that this process used; the hub lag, how much later than planned a greenlet ran, is a
-histogram, as a mean would hide what matters.
+is the share of one core that this process used; ``cpu_wait_share`` the share of the time that its event loop
+was ready to run and had no CPU; the hub lag, how much later than planned a greenlet ran, is a histogram, as a
+mean would hide what matters.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
+from pathlib import Path
 from typing import Final
 
 import gevent
@@ -73,6 +75,37 @@ class ProcessReader:
         return float(times.user + times.system)
 
 
+SCHEDSTAT: Final = Path("/proc/thread-self/schedstat")
+"""Of the thread that reads it: ns on a CPU, ns ready to run without one, turns; zeros from a kernel that does
+not count (proc(5); Documentation/scheduler/sched-stats.rst)."""
+
+
+class WaitReader:
+    """The time for which the thread that reads, the event loop's, wanted a CPU and had none.
+
+    Others had it: processes of the same machine, or nobody, where a container had used up its quota.
+    """
+
+    def __init__(self) -> None:
+        self._at_ns, self._wait_ns = time.perf_counter_ns(), _cpu_wait_ns()
+
+    def read(self) -> Readings:
+        """``cpu_wait_share``, of the time since the last reading; nothing where the system does not say."""
+        before_ns, since_ns = self._wait_ns, self._at_ns
+        wait_ns, at_ns = self._wait_ns, self._at_ns = _cpu_wait_ns(), time.perf_counter_ns()
+        if wait_ns is None or before_ns is None:
+            return {}
+        return {"cpu_wait_share": (wait_ns - before_ns) / max(at_ns - since_ns, 1)}
+
+
+def _cpu_wait_ns() -> int | None:
+    try:
+        ran_ns, waited_ns = SCHEDSTAT.read_text("ascii").split()[:2]
+        return int(waited_ns) if int(ran_ns) else None
+    except (OSError, ValueError):
+        return None
+
+
 class MetricsReader:
     """The gauges of a Prometheus page (text format), without labels or with them as part of the name."""
 
@@ -123,6 +156,15 @@ class MetricsReader:
         self._cpu = (cpu_s, now_ns)
 
 
+def lags(late_ns: int, interval_ns: int) -> list[int]:
+    """A reading that came so late, and those that it kept from being made, an interval apart.
+
+    A loop that stands still is not read meanwhile: one late reading for all that time would hide it from
+    every percentile (HdrHistogram's correction for coordinated omission).
+    """
+    return [max(0, late_ns), *range(late_ns - interval_ns, 0, -interval_ns)]
+
+
 def watcher(watched: str) -> Callable[[], Readings]:
     """Reads the process id or metrics URL that ``--watch`` named.
 
@@ -144,6 +186,7 @@ class Gauges:
         self._recorder = recorder
         self._own = own
         self._process = ProcessReader()
+        self._wait = WaitReader()
         self._watchers = [watcher(each) for each in watched]
         self._lost: set[int] = set()
         self._greenlets = Group()
@@ -163,7 +206,7 @@ class Gauges:
             gevent.sleep(READ_INTERVAL_S)
             readings = self._process.read()
             readings["cpu_saturated"] = float(readings["cpu_share"] >= CPU_LIMIT_SHARE)
-            self._keep(GENERATOR, readings | self._own())
+            self._keep(GENERATOR, readings | self._wait.read() | self._own())
 
     def _read_watched(self) -> None:
         while self._watchers:
@@ -184,7 +227,7 @@ class Gauges:
             gevent.sleep(LAG_INTERVAL_S)
             now_ns = time.perf_counter_ns()
             self._recorder.tick(now_ns)
-            series.hub_ns.append(max(0, now_ns - planned_ns))
+            series.hub_ns.extend(lags(now_ns - planned_ns, interval_ns))
 
     def _keep(self, source: str, readings: Readings) -> None:
         for name, reading in readings.items():

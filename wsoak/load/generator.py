@@ -13,7 +13,7 @@ from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING, WorkerR
 
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.recorder import Recorder
-from wsoak.load.accounts import Accounts, read_accounts
+from wsoak.load.accounts import Account, Accounts, BadAccounts, check_columns, read_accounts
 from wsoak.load.api import HOPELESS, LogIns
 from wsoak.load.checks.answers import HANDSHAKE_S, Prober
 from wsoak.load.checks.routes import RouteProbe
@@ -21,6 +21,7 @@ from wsoak.load.clock import Clocks
 from wsoak.load.gauges import Gauges, Readings
 from wsoak.load.open_model import Arrivals
 from wsoak.load.options import BadOptions, Options
+from wsoak.load.shares import turned
 from wsoak.wire.client import Client, FastOpener, Opener, Settings
 from wsoak.wire.dial import tls_context
 from wsoak.wire.endpoint import Endpoint
@@ -50,6 +51,7 @@ class Generator:
         run_id: names the run on what its users create (the ``X-Run-Id`` header).
         embedded: whether the server under load is our own embedded target.
         given_up: whether the run was stopped because it was hopeless.
+        bad_accounts: why a user could not use ``--accounts``.
 
     Raises:
         accounts.BadAccounts, options.BadOptions: when a file that an option names cannot be used.
@@ -75,8 +77,8 @@ class Generator:
         self.embedded = embedded
         self.worker_index = worker_index
         self.tls = _tls(options)
-        known = read_accounts(options.accounts) if options.accounts else []
-        self.accounts = Accounts(known, share, shares)
+        self.accounts = Accounts(_accounts(environment, options), share, shares)
+        self.bad_accounts: BadAccounts | None = None
         self.recorder = Recorder(worker)
         self.client = Client(
             self.recorder,
@@ -85,7 +87,7 @@ class Generator:
                 reply_timeout_s=options.reply_timeout,
                 close_timeout_s=options.close_timeout,
                 heartbeat_s=options.heartbeat,
-                source_addresses=options.source_ips,
+                source_addresses=turned(options.source_ips, worker_index),
             ),
             self.tls,
             worker_index,
@@ -190,6 +192,16 @@ class Generator:
         if self.arrivals is not None:
             readings["arrivals_waiting"] = float(self.arrivals.waiting)
         return readings
+
+
+def _accounts(environment: Environment, options: Options) -> list[Account]:
+    if options.accounts is None:
+        return []
+    known = read_accounts(options.accounts)
+    # not every class is one of ours
+    needs = {each.__name__: getattr(each, "account_columns", ()) for each in environment.user_classes}
+    check_columns(options.accounts, known, needs)
+    return known
 
 
 def _tls(options: Options) -> ssl.SSLContext:

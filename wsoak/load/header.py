@@ -16,6 +16,7 @@ from typing import Any, Final
 import psutil
 
 from wsoak import __version__
+from wsoak.judge.latency_limit import LatencyLimit
 
 PACKAGES: Final = ("locust", "gevent", "websocket-client", "PyJWT", "numpy", "hdrhistogram")
 
@@ -85,7 +86,12 @@ def git_revision() -> str | None:
 
 
 def run_header(
-    run_id: str, started_at: float, scenarios: Iterable[str], host: str, options: dict[str, Any]
+    run_id: str,
+    started_at: float,
+    scenarios: Iterable[str],
+    host: str,
+    options: dict[str, Any],
+    limit: LatencyLimit,
 ) -> dict[str, Any]:
     """What ``run.json`` says from the start on. ``started_at`` is Unix time in seconds."""
     return {
@@ -95,7 +101,7 @@ def run_header(
         "scenarios": list(scenarios),
         "host": without_credentials(host),
         "options": options,
-        "latency_limit_ms": options.get("latency_limit"),
+        **limit.to_json(),
         "versions": versions(),
         "machine": machine(),
         "git_revision": git_revision(),

@@ -47,10 +47,10 @@ from wsoak.load.collector import Judgement
 from wsoak.load.console import EXIT_USAGE, refuse, show_judgement
 from wsoak.load.generator import stop_run
 from wsoak.load.host import host_of, mistakes_in, start_target
-from wsoak.load.keeper import Keeper
+from wsoak.load.keeper import DRAIN_PATIENCE_S, Keeper
 from wsoak.load.options import LOCAL_OPTIONS, BadOptions, Options, add_options
 from wsoak.load.producer import Producer
-from wsoak.load.relay import ACK, DRAIN, DROP, GIVE_UP, LEAVE, REPORT
+from wsoak.load.relay import ACK, DRAIN, DROP, GIVE_UP, HELLO, LEAVE, REPORT, TURN_AWAY
 from wsoak.load.shape_follower import ShapeFollower, begin_shape, offer_shape, shape_ended
 from wsoak.load.shares import Shares
 from wsoak.load.stopping import end_forks, interrupt_between_turns, one_stop_at_a_time, run_time_later
@@ -67,6 +67,10 @@ IMPORTED_BY: Final = os.getpid()
 """Locust imports us before it forks for ``--processes``."""
 
 PARENT_INTERVAL_S: Final = 1.0
+INDEX_INTERVAL_S: Final = 0.01
+
+END_PATIENCE_S: Final = 60.0
+"""How long a run that has been stopped may take to be judged, beyond its drain and closes."""
 
 CANNOT_BEGIN: Final = (BadOptions, BadGates, BadAccounts, BadUrl, UnwritableRun, OSError, psutil.Error)
 
@@ -132,6 +136,8 @@ class Hooks:
         parsed = environment.parsed_options
         runner = environment.runner
         self._forks = isinstance(runner, MasterRunner) and bool(roster.forked(environment))
+        if isinstance(runner, MasterRunner) and self._forks:
+            roster.take_forks_only(runner, roster.forked(environment))
         found = mistakes_in(parsed, host_of(environment))
         if found:
             self._refuse(found)
@@ -150,15 +156,26 @@ class Hooks:
         # Locust builds its whole parser anew for each option of each spawn message: 90 ms in which the hub is
         # deaf, every second under a shape
         argument_parser.default_args_dict = cache(argument_parser.default_args_dict)
+        runner.send_message(HELLO, {"mark": roster.FORK_MARK})
         if self._parent is not None:
             # its options are its parent's, who says what is wrong with them
             gevent.spawn(self._end_with_parent, environment)
+            self._await_index(runner)
             return
         found = mistakes_in(environment.parsed_options, None)
         if found:
             # the master counts on us already; after Locust's "quit" of its only worker it would be deaf
             runner.send_message(LEAVE, {"sentences": found})
             refuse(found)
+
+    def _await_index(self, runner: WorkerRunner) -> None:
+        """Wait until the master that forked us knows us: a scenario's own ``init`` may ask for the index."""
+        try:
+            while runner.worker_index < 0 and not self._stopping:
+                gevent.sleep(INDEX_INTERVAL_S)
+        except KeyboardInterrupt:
+            # as Locust has it while it waits for the master's first answer
+            raise SystemExit(1) from None
 
     def _refuse(self, sentences: list[str]) -> NoReturn:
         if self._forks:
@@ -252,18 +269,25 @@ class Hooks:
             return
         self._signalled = True
         runner = environment.runner
-        if isinstance(runner, MasterRunner):
-            # its quit would tell the workers to end before they have reported
-            runner.stop(send_stop_to_client=False)
-        elif runner is not None:
-            runner.stop()
+        try:
+            if isinstance(runner, MasterRunner):
+                # its quit would tell the workers to end before they have reported
+                runner.stop(send_stop_to_client=False)
+            elif runner is not None:
+                runner.stop()
+        except Exception:
+            # whatever Locust could not stop: the run is judged, and the process ends
+            log.exception("Locust could not stop the users.")
+            self._failed = True
         # where Locust holds the run for stopped, it can still be one that nobody has judged
         self.on_test_stop(environment)
 
     def on_quitting(self, environment: Environment, **_: Any) -> None:
         """Set the exit code; the run is over, or about to be."""
         # a signal can also come while the run is being finished; that takes as long as its sockets' closes
-        self._finished.wait()
+        if not self._finished.wait(_patience_s(environment)):
+            log.error("The run could not be finished in time, and cannot be judged.")
+            self._failed = True
         # an exception of the scenario's or our own is an internal error, however well the server did
         gated = bool(getattr(environment.parsed_options, "gates", ""))
         if self._failed or (gated and locust_log.unhandled_greenlet_exception):
@@ -338,6 +362,14 @@ class Hooks:
             # so that no run begins with it
             del runner.clients[msg.node_id]
 
+    def on_turn_away(self, environment: Environment, msg: Message, **_: Any) -> None:
+        """The master does not take this worker."""
+        self._stopping = True
+        log.error("%s", msg.data["sentence"])
+        environment.process_exit_code = EXIT_USAGE
+        assert environment.runner is not None
+        gevent.spawn(environment.runner.quit)
+
     def _stop_because(self, environment: Environment, sentence: str) -> None:
         if self._keeper is not None and not self._given_up:
             self._given_up = True
@@ -365,10 +397,13 @@ class Hooks:
             runner.register_message(REPORT, self.on_report)
             runner.register_message(GIVE_UP, self.on_give_up)
             runner.register_message(LEAVE, self.on_leave)
+            # who takes all workers need not know whose they are
+            runner.register_message(HELLO, lambda **_: None)
         if not isinstance(runner, MasterRunner):
             runner.register_message(ACK, self.on_ack)
             runner.register_message(DRAIN, self.on_drain, concurrent=True)
             runner.register_message(DROP, self.on_drop)
+            runner.register_message(TURN_AWAY, self.on_turn_away)
 
     # -------------------------------------------------------------------------------- beginning
 
@@ -492,6 +527,12 @@ class Hooks:
             return shape_ended(environment) or BY_HAND
         run_time = getattr(environment.parsed_options, "run_time", None)
         return "run-time" if run_time and environment.web_ui is None else BY_HAND
+
+
+def _patience_s(environment: Environment) -> float:
+    """How long the end of a run may take, of which each part is bounded."""
+    closes_s = float(getattr(environment.parsed_options, "close_timeout", 0.0))
+    return DRAIN_PATIENCE_S + (environment.stop_timeout or 0.0) + closes_s + END_PATIENCE_S
 
 
 def register(events: Events) -> Hooks:

@@ -11,6 +11,7 @@ import gevent
 from locust.env import Environment
 
 from wsoak.judge.abort import AbortWatch, Stopped
+from wsoak.judge.latency_limit import latency_limit
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.rundir import UnwritableRun
@@ -82,12 +83,15 @@ class Keeper:
         self._window = Window()
         self._started_ns = time.perf_counter_ns()
         self._roll = Roll(self.run_id)
-        header = run_header(self.run_id, started_at, scenarios, host, options.plain())
         gates = read_gates(options.gates)
+        limit = latency_limit(options.latency_limit, gates)
+        header = run_header(self.run_id, started_at, scenarios, host, options.plain(), limit)
         self._gates = gates
         self._abort = AbortWatch(gates, started_at)
         self.stopped_by: Stopped | None = None
-        self._collector = Collector(path, header | {"expected_workers": workers}, gates, options.gates)
+        asked = getattr(environment.parsed_options, "expect_workers", None) if workers else 0
+        expected = {"expected_workers": workers, "asked_workers": asked or 0}
+        self._collector = Collector(path, header | expected, gates, options.gates)
         self.broken: UnwritableRun | None = None
         # a keeper of workers looks at itself too: a master that is busy is late to take reports
         self._own = Recorder(MASTER) if workers else None

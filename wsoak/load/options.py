@@ -112,8 +112,9 @@ OPTIONS: Final = (
     ),
     Option(
         "--latency-limit",
-        1000.0,
-        "The response time that matters to you, in ms; a tenth of it is the most that the generator may add.",
+        0.0,
+        "The response time that matters to you, in ms; a tenth of it is the most that the generator may add; "
+        "0: the least that a gate asks for, or 1000.",
         "MS",
     ),
     Option("--gates", "", "TOML file of what the run must meet: docs/gates.md.", "FILE", in_web_form=False),
@@ -392,7 +393,7 @@ _CHECKS: Final[dict[str, Check]] = {
     "heartbeat": _not_negative,
     "reconnect": _choice,
     "retry_pause": _not_negative,
-    "latency_limit": _positive,
+    "latency_limit": _not_negative,
     "gates": _gates,
     "source_ips": _source_ips,
     "watch": _watch,

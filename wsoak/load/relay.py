@@ -23,6 +23,8 @@ DRAIN: Final = "wsoak_drain"
 DROP: Final = "wsoak_drop"
 GIVE_UP: Final = "wsoak_give_up"
 LEAVE: Final = "wsoak_leave"
+HELLO: Final = "wsoak_hello"
+TURN_AWAY: Final = "wsoak_turn_away"
 
 RESEND_AFTER_S: Final = 5.0
 UNACKNOWLEDGED_MAX: Final = 300

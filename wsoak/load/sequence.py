@@ -25,7 +25,8 @@ class Counts:
 
     ``expected``: how many numbers it went on by; ``received``: how many messages came. ``gaps`` of the
     expected never came, the first of them ``first_gap`` (``None`` without gaps); ``repeated`` and
-    ``reordered`` are of those received.
+    ``reordered`` are of those received. ``gap_since_ns`` and ``gap_until_ns`` are when the first and the last
+    gap were met, by the messages after them, where their times are known.
     """
 
     expected: int = 0
@@ -34,6 +35,8 @@ class Counts:
     repeated: int = 0
     reordered: int = 0
     first_gap: int | None = None
+    gap_since_ns: int | None = None
+    gap_until_ns: int | None = None
 
     @property
     def whole(self) -> bool:
@@ -52,6 +55,8 @@ class Sequence:
     __slots__ = (
         "_first",
         "_first_gap",
+        "_gap_since_ns",
+        "_gap_until_ns",
         "_gaps",
         "_highest",
         "_missing",
@@ -68,8 +73,8 @@ class Sequence:
         # not the number before: a sequence may begin at 0, and its first number at 0 is no repeat
         self._highest = -1 if first is None else first - 1
         self._told = self._highest
-        self._missing: dict[int, None] = {}
-        """In ascending order, as they are found so, and never moved."""
+        self._missing: dict[int, int | None] = {}
+        """When each was found missing. In ascending order, as they are found so, and never moved."""
         self._begin()
 
     @property
@@ -77,10 +82,13 @@ class Sequence:
         """The highest number so far; ``None`` before the first message."""
         return self._highest if self._first is not None and self._highest >= self._first else None
 
-    def feed(self, seq: object) -> bool:
+    def feed(self, seq: object, at_ns: int | None = None) -> bool:
         """Take the number of the next message; ``False``, and nothing counted, where it is none.
 
         A number is a whole one from 0 to ``MOST``: what a server sends may be anything.
+
+        Args:
+            at_ns: when it came, on ``perf_counter_ns``.
         """
         if type(seq) is not int or not 0 <= seq <= MOST:
             return False
@@ -88,7 +96,7 @@ class Sequence:
         if self._first is None:
             self._first, self._highest, self._told = seq, seq, seq - 1
         elif seq > self._highest:
-            self._advance(seq)
+            self._advance(seq, at_ns)
         elif seq in self._missing:
             del self._missing[seq]
             self._reordered += 1
@@ -106,8 +114,8 @@ class Sequence:
                 awaited, and told of later if it never comes.
         """
         if over:
-            for seq in self._missing:
-                self._lose(seq)
+            for seq, at_ns in self._missing.items():
+                self._lose(seq, at_ns)
             self._missing.clear()
         counts = Counts(
             self._highest - self._told,
@@ -116,6 +124,8 @@ class Sequence:
             self._repeated,
             self._reordered,
             self._first_gap,
+            self._gap_since_ns,
+            self._gap_until_ns,
         )
         self._told = self._highest
         self._begin()
@@ -124,20 +134,22 @@ class Sequence:
     def _begin(self) -> None:
         self._received = self._gaps = self._repeated = self._reordered = 0
         self._first_gap: int | None = None
+        self._gap_since_ns: int | None = None
+        self._gap_until_ns: int | None = None
 
-    def _advance(self, seq: int) -> None:
+    def _advance(self, seq: int, at_ns: int | None) -> None:
         within = seq - self._reach + 1
         while self._missing and (oldest := next(iter(self._missing))) < within:
-            del self._missing[oldest]
-            self._lose(oldest)
+            self._lose(oldest, self._missing.pop(oldest))
         skipped = self._highest + 1
         if skipped < within:
             # a leap can be greater than any memory
-            self._lose(skipped, min(within, seq) - skipped)
-        self._missing.update(dict.fromkeys(range(max(skipped, within), seq)))
+            self._lose(skipped, at_ns, min(within, seq) - skipped)
+        self._missing.update(dict.fromkeys(range(max(skipped, within), seq), at_ns))
         self._highest = seq
 
-    def _lose(self, seq: int, count: int = 1) -> None:
+    def _lose(self, seq: int, at_ns: int | None, count: int = 1) -> None:
         self._gaps += count
         if self._first_gap is None:
-            self._first_gap = seq
+            self._first_gap, self._gap_since_ns = seq, at_ns
+        self._gap_until_ns = at_ns

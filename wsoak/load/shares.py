@@ -35,3 +35,13 @@ class Shares:
         free = [share for share in range(self.count) if share not in taken]
         self.by_worker[worker] = free[0] if free else len(self.by_worker) % self.count
         return bool(free)
+
+
+def turned(addresses: tuple[str, ...], index: int) -> tuple[str, ...]:
+    """Addresses that are taken in turn, as the worker with this index takes them: each begins with another.
+
+    Forks of one host have them all in common. None is kept from anybody: which ports are free at an address,
+    the kernel says of all together.
+    """
+    at = index % len(addresses) if addresses else 0
+    return addresses[at:] + addresses[:at]

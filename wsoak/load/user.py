@@ -332,6 +332,7 @@ class WebSocketUser(User):
         try:
             number, account = self.generator.accounts.take(kind, made)
         except BadAccounts as error:
+            self.generator.bad_accounts = error
             self.generator.give_up(str(error))
             raise StopUser from None
         self._accounts.append((kind, number))
@@ -366,15 +367,18 @@ class WebSocketUser(User):
         else:
             series.metric_sum += value
 
-    def observe(self, finding: str, name: str, count: int, of: int, text: str = "") -> None:
+    def observe(
+        self, finding: str, name: str, count: int, of: int, text: str = "", at_ns: int | None = None
+    ) -> None:
         """Say that ``count`` of ``of`` things were wrong, in a way that only the scenario can know.
 
         Args:
             finding: the id of the finding that it speaks for, such as ``history-lost``.
             name: the name of the socket that it is about.
             text: evidence in a few words.
+            at_ns: when it was so, on ``perf_counter_ns``, as a message's ``received_ns``; now unless given.
         """
-        self.generator.recorder.observe(finding, name, count, of, text)
+        self.generator.recorder.observe(finding, name, count, of, text, at_ns)
 
     def delivery(self, name: str, duration_s: float) -> None:
         """Count a push that took so many seconds, by one clock: of these there will be percentiles.
@@ -424,20 +428,28 @@ class WebSocketUser(User):
             over: nothing more will come; see ``sequence.Sequence.take``.
         """
         counts = sequence.take(over=over)
-        lost = f"number {counts.first_gap} never came" if counts.gaps else ""
-        for finding, wrong, of, text in (
-            ("sequence-gap", counts.gaps, counts.expected, lost),
-            ("messages-repeated", counts.repeated, counts.received, "pushes by their number"),
-            ("messages-reordered", counts.reordered, counts.received, "pushes by their number"),
+        gaps, expected = counts.gaps, counts.expected
+        if gaps > 1:
+            # so that the first and the last of them are dated
+            self.observe("sequence-gap", name, gaps - 1, max(0, expected - 1), "", counts.gap_until_ns)
+            gaps, expected = 1, min(1, expected)
+        lost = f"number {counts.first_gap} never came" if gaps else ""
+        for finding, wrong, of, text, at_ns in (
+            ("sequence-gap", gaps, expected, lost, counts.gap_since_ns),
+            ("messages-repeated", counts.repeated, counts.received, "pushes by their number", None),
+            ("messages-reordered", counts.reordered, counts.received, "pushes by their number", None),
         ):
             if wrong or of:
-                self.observe(finding, name, wrong, of, text if wrong else "")
+                self.observe(finding, name, wrong, of, text if wrong else "", at_ns)
         return counts
 
     # ------------------------------------------------------------------------- what a scenario says of itself
 
     health_path: ClassVar[str | None] = None
     """Answers 2xx where the server is well, with its ``time`` if it gives one; ``None``: no such path."""
+
+    account_columns: ClassVar[Sequence[str]] = ()
+    """What each account of ``--accounts`` must have; a file without is refused before the run."""
 
     def rehearse(self) -> None:
         """Do once what the load will do many times: log in, open one socket, exchange one message, clean up.

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.load.checks.servers import routed, status
+from tests.load.checks.servers import Play, routed, status
 from tests.wire.harness import Peer, SteadyClock, close_frame
 from wsoak.load.checks import doors
 from wsoak.load.checks.answers import Prober
 from wsoak.load.checks.steps import Tried
-from wsoak.load.door import Door
+from wsoak.load.door import Control, Door
 from wsoak.wire.client import FastOpener, Settings
 from wsoak.wire.endpoint import Endpoint
 
@@ -99,7 +99,8 @@ def tried() -> dict[str, Tried]:
         with routed(routes, status("500 Oops")) as listener:
             endpoint = Endpoint.of(listener.url)
             with Prober(Settings(), None, FastOpener) as prober:
-                found = doors.try_doors("XUser", some, endpoint, prober)
+                found, untried = doors.try_doors("XUser", some, endpoint, prober)
+    assert untried == []
     return {each.name: each for each in found}
 
 
@@ -121,8 +122,46 @@ def test_doors_are_told_in_the_order_in_which_they_were_given(tried: dict[str, T
 def test_a_door_that_cannot_be_asked_for_is_shut_and_says_so_without_its_header() -> None:
     bad = Door("of-its-own-accepted", "x", "/x", [("Cookie", "s3cret\r\nX: 1")])
     with routed({}, status("500 Oops")) as listener, Prober(Settings(), None, FastOpener) as prober:
-        (found,) = doors.try_doors("XUser", [bad], Endpoint.of(listener.url), prober)
+        (found,), _ = doors.try_doors("XUser", [bad], Endpoint.of(listener.url), prober)
         assert listener.accepted == 0
     assert (found.accepted, found.tried) == (False, "of its own")
     assert found.seen.startswith("not tried")
     assert "s3cret" not in found.seen
+
+
+def test_a_door_with_a_control_is_tried_only_where_the_control_is_let_in() -> None:
+    asked: list[str] = []
+
+    def noted(play: Play) -> Play:
+        def play_it(peer: Peer) -> None:
+            asked.append(peer.path)
+            play(peer)
+
+        return play_it
+
+    good, bad = (
+        Control(Door("control", "x", path, [("Cookie", "s3cret")]), "the key is not the server's")
+        for path in ("/serves", "/refuses")
+    )
+    some = [
+        Door("expired-token-accepted", "x", "/a", control=good),
+        Door("wrong-token-kind-accepted", "x", "/b", control=good),
+        Door("expired-token-accepted", "x", "/c", control=bad),
+        Door("wrong-token-kind-accepted", "x", "/d", control=bad),
+        Door("unauthenticated-accepted", "x", "/e"),
+    ]
+    routes = {"/serves": noted(serves), "/refuses": noted(status("401 s3cret"))}
+    with (
+        routed(routes, noted(status("403 No"))) as listener,
+        Prober(Settings(), None, FastOpener) as prober,
+    ):
+        found, untried = doors.try_doors("XUser", some, Endpoint.of(listener.url), prober)
+    assert [(each.path, each.accepted) for each in found] == [("/e", False), ("/a", False), ("/b", False)]
+    assert doors.skipped(untried) == [
+        "not tried, as the key is not the server's (rejected-401): with an expired token and with a token of "
+        "another kind"
+    ]
+    # each control once, when all is known of the doors that are to be shut whatever it changes
+    assert asked[0] == "/e"
+    assert sorted(asked[1:3]) == ["/refuses", "/serves"]
+    assert sorted(asked[3:]) == ["/a", "/b"]

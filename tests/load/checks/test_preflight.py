@@ -13,6 +13,7 @@ import pytest
 from locust import task
 from locust.exception import StopUser
 
+from analysis import checks
 from tests.load.checks.servers import Play, echo, routed, status
 from tests.load.checks.servers import json as answer
 from tests.load.session import Session, rest, session
@@ -23,7 +24,7 @@ from wsoak.load.accounts import BadAccounts
 from wsoak.load.checks.limits import Plan
 from wsoak.load.checks.preflight import Checked, check
 from wsoak.load.checks.rehearsal import Where
-from wsoak.load.door import Door
+from wsoak.load.door import Control, Door
 from wsoak.load.hooks import EXIT_INVALID
 from wsoak.load.options import Options
 
@@ -237,6 +238,26 @@ def test_a_file_that_cannot_be_used_is_raised_to_whoever_asked(
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+class LoggingInUser(EchoingUser):
+    """Asks for an account, and has not said what it must have."""
+
+    def rehearse(self) -> None:
+        self.account(lambda index: {"phone": str(index)})
+
+
+@pytest.mark.parametrize("columns", [(), ("phone",)])
+def test_accounts_without_what_a_user_asks_them_for_are_a_mistake_in_the_use(
+    tmp_path: Path, columns: tuple[str, ...]
+) -> None:
+    (tmp_path / "accounts.csv").write_text("user\nanna\n")
+    asking = type("AskingUser", (LoggingInUser,), {"account_columns": columns})
+    with routed(ROUTES, NOTHING) as listener:
+        host = f"http://127.0.0.1:{listener.port}"
+        options = replace(Options.of(None), accounts=tmp_path / "accounts.csv")
+        with pytest.raises(BadAccounts, match=r" no phone|needs phone"):
+            check([asking], Where(options, host, "a-run"), Plan(1))
+
+
 def test_a_route_that_is_there_twice_is_a_warning_and_stops_nothing() -> None:
     with routed({**ROUTES, "/api/api/echo": echo}, NOTHING) as listener:
         found = check([EchoingUser], where(f"http://127.0.0.1:{listener.port}"), Plan(1))
@@ -405,6 +426,35 @@ def test_a_signal_while_the_checks_go_on_ends_the_run(
     assert "No connection was tried" not in said
 
 
+def test_a_door_whose_control_stays_shut_is_no_row_but_a_sentence_that_says_why() -> None:
+    control = Control(Door("control", "echo", "/forbidden?token=s3cret"), "it is another's key")
+
+    class ControlledUser(EchoingUser):
+        def doors(self) -> list[Door]:
+            return [
+                Door("forged-token-accepted", "echo", "/forbidden"),
+                Door("expired-token-accepted", "echo", "/forbidden", control=control),
+                Door("unsigned-token-accepted", "echo", "/forbidden", skipped="there is no such"),
+            ]
+
+    with routed(ROUTES, NOTHING) as listener:
+        found = check([ControlledUser], where(f"http://127.0.0.1:{listener.port}"), Plan(1), security=True)
+    assert found.outcome.failed == []
+    assert [door.finding for door in found.outcome.doors] == ["forged-token-accepted"]
+    sentences = [
+        "not tried, as there is no such: with an unsigned token (alg: none)",
+        "not tried, as it is another's key (rejected-403): with an expired token",
+    ]
+    assert [step.text for step in found.outcome.steps if step.name == "doors"] == sentences
+    # in the terminal, in run.json, and in the report's table of that
+    lines, record = found.outcome.lines(), found.outcome.to_json()
+    rows = checks.steps({"checks": record}).rows
+    for sentence in sentences:
+        assert [line.split()[0] for line in lines if line.endswith(sentence)] == ["warning"]
+        assert ("ControlledUser", "doors", "warning", sentence, "") in rows
+    assert "s3cret" not in repr((lines, record))
+
+
 A_DOOR = Door("unauthenticated-accepted", "echo", "/forbidden")
 NO_DOORS: dict[str, tuple[Any, str]] = {
     # what ``doors`` returns, and what is said of it
@@ -415,6 +465,14 @@ NO_DOORS: dict[str, tuple[Any, str]] = {
     "no headers": (
         [Door("x-accepted", "echo", "/x", headers=["Cookie"], knock="hello")],  # type: ignore[arg-type,list-item]
         "one whose headers and knock cannot be used",
+    ),
+    "no control": (
+        [Door("x-accepted", "echo", "/x", control=A_DOOR)],  # type: ignore[arg-type]
+        "one whose control cannot be used",
+    ),
+    "a control's path": (
+        [Door("x-accepted", "echo", "/x", control=Control(Door("x", "echo", None), "no"))],  # type: ignore[arg-type]
+        "one whose control cannot be used",
     ),
 }
 

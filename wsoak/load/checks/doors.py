@@ -1,12 +1,13 @@
 """Doors: tries the ways in that a server must keep shut, and says which of them open.
 
 Shut is what gets no 101; or is closed by the server, or told an error, before anything else is said. Open is
-what is served, or stays open for ``PATIENCE_S``.
+what is served, or stays open for ``PATIENCE_S``. A door with a control is tried where the control is open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -18,7 +19,7 @@ from wsoak.ledger import outcomes
 from wsoak.load.checks.answers import CLOSE_S, Prober
 from wsoak.load.checks.rehearsal import Misreturned, sort_of
 from wsoak.load.checks.steps import Tried
-from wsoak.load.door import Door
+from wsoak.load.door import Control, Door
 from wsoak.load.user import WebSocketUser
 from wsoak.wire.connection import Connection
 from wsoak.wire.dial import Request
@@ -72,7 +73,14 @@ def _wrong_fields(door: Door) -> list[str]:
     wrong = [name for name, text in texts.items() if not isinstance(text, str)]
     if not isinstance(door.headers, Sequence) or not all(map(_is_header, door.headers)):
         wrong.append("headers")
-    return wrong if isinstance(door.knock, Mapping | None) else [*wrong, "knock"]
+    wrong += [] if isinstance(door.knock, Mapping | None) else ["knock"]
+    return wrong if door.control is None or _is_control(door.control) else [*wrong, "control"]
+
+
+def _is_control(control: object) -> bool:
+    if not isinstance(control, Control) or not isinstance(control.otherwise, str):
+        return False
+    return isinstance(control.door, Door) and not _wrong_fields(control.door)
 
 
 def _is_header(pair: object) -> bool:
@@ -85,17 +93,50 @@ def skipped(doors: Sequence[Door]) -> list[str]:
     for door in doors:
         if door.skipped:
             reasons.setdefault(door.skipped, []).append(_words(door))
-    return [f"not applicable, as {reason}: {listed(tried)}" for reason, tried in reasons.items()]
+    return [f"not tried, as {reason}: {listed(tried)}" for reason, tried in reasons.items()]
 
 
-def try_doors(scenario: str, doors: Sequence[Door], endpoint: Endpoint, prober: Prober) -> list[Tried]:
-    """Try each door that can be tried, several at a time; in order."""
-    pool = Pool(AT_ONCE)
+def try_doors(
+    scenario: str, doors: Sequence[Door], endpoint: Endpoint, prober: Prober
+) -> tuple[list[Tried], list[Door]]:
+    """Try each door that can be tried, several at a time.
+
+    Returns:
+        what came of each, in order, those with a control last; and those that were not tried after all, as
+        their control was not let in, now with the reason in ``skipped``.
+    """
     some = [door for door in doors if not door.skipped][:MOST]
+    pool = Pool(AT_ONCE)
+
+    def tried(these: Sequence[Door]) -> list[Tried]:
+        return list(pool.map(lambda door: _try(scenario, door, endpoint, prober), these))
+
     try:
-        return list(pool.map(lambda door: _try(scenario, door, endpoint, prober), some))
+        found = tried([door for door in some if door.control is None])
+        # last: a control is let in, and what that changes on the server must keep no other door shut
+        checked = _controlled([door for door in some if door.control is not None], tried)
+        found += tried([door for door in checked if not door.skipped])
+        return found, [door for door in checked if door.skipped]
     finally:
         pool.kill()
+
+
+def _controlled(doors: Sequence[Door], tried: Callable[[Sequence[Door]], list[Tried]]) -> list[Door]:
+    """The doors, skipped where their control is not let in; each control is tried once."""
+    controls: list[Control] = []
+    for door in doors:
+        if door.control is not None and door.control not in controls:
+            controls.append(door.control)
+    answers = tried([control.door for control in controls])
+    doubts = [
+        "" if answer.accepted else f"{control.otherwise} ({answer.seen})"
+        for control, answer in zip(controls, answers, strict=True)
+    ]
+    return [
+        replace(door, skipped=doubts[controls.index(door.control)])
+        for door in doors
+        if door.control is not None
+    ]
 
 
 def _try(scenario: str, door: Door, endpoint: Endpoint, prober: Prober) -> Tried:

@@ -235,11 +235,14 @@ class _ClassCheck:
     def _try_doors(self) -> None:
         tried: list[Tried] = []
         doors: list[Door] = []
+        untried: list[Door] = []
 
         def body(user: WebSocketUser) -> None:
             doors.extend(doors_of(user))
             with user.generator.prober(self._where.options.handshake_timeout) as prober:
-                tried.extend(try_doors(self._scenario, doors, user.endpoint, prober))
+                found, uncontrolled = try_doors(self._scenario, doors, user.endpoint, prober)
+            tried.extend(found)
+            untried.extend(uncontrolled)
 
         if self._class.doors is WebSocketUser.doors:
             self._add("doors", "warning", "the scenario names none: nothing was tried")
@@ -257,7 +260,7 @@ class _ClassCheck:
                 self._add("doors", "warning", f"not all doors were tried: {why}")
             elif not doors:
                 self._add("doors", "warning", "there were none to try")
-            for sentence in skipped(doors):
+            for sentence in skipped([*doors, *untried]):
                 self._add("doors", "warning", sentence)
 
     def _notice(self, rehearsal: Rehearsal, finding: str, name: str, text: str) -> None:

@@ -149,6 +149,9 @@ class Rehearsal:
 
         Args:
             more_s: how much longer than ``Where.patience_s`` it may take.
+
+        Raises:
+            accounts.BadAccounts: when the user could not use ``--accounts``.
         """
         greenlet = gevent.spawn(self._live, body)
         try:
@@ -156,6 +159,8 @@ class Rehearsal:
             self.late = not greenlet.ready()
         finally:
             greenlet.kill(timeout=STOP_S)
+        if self.generator.bad_accounts is not None:
+            raise self.generator.bad_accounts
 
     def _live(self, body: Callable[[WebSocketUser], Any]) -> None:
         try:
