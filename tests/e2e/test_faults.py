@@ -56,6 +56,10 @@ class Row:
 
 ROWS: Final[Mapping[str, Row]] = {
     "dialogue:datetime-crash": Row("critical", "close 1008 (policy violation), by server"),
+    # a socket that the run's end came upon before its first message was not closed by the server
+    "dialogue:datetime-crash:when=message": Row(
+        "critical or error", "close 1008 (policy violation), by server"
+    ),
     "dialogue:session-denied": Row("critical", "“Session access denied”"),
     "dialogue:lost-history": Row("critical", "looked at"),
     "call:nil-user": Row("critical", "rejected-500"),
