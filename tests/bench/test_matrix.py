@@ -12,7 +12,8 @@ from bench.incidents import BY_ID, CASES, HEALTHY, INCIDENTS, PAIRS, USER_CLASSE
 from bench.matrix import Result, cells, columns, markdown, onset_told, verdict
 from bench.processes import BenchError
 from target.faults import FAULTS, parse_fault
-from wsoak.judge.rules import OBSERVED, RULES
+from wsoak.judge.observed_rules import OBSERVED
+from wsoak.judge.rules import RULES
 
 SYSTEMS = tuple(USER_CLASSES)
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.judge.booked import CANCELLED, START_S, books, broken, closed, failed, healthy, row
 from wsoak.judge.findings import Finding, find
-from wsoak.judge.rules import OBSERVED, RULES
+from wsoak.judge.observed_rules import OBSERVED
+from wsoak.judge.rules import RULES
 from wsoak.ledger.books import Books
 from wsoak.ledger.records import ConnectionRecord
 

@@ -2,7 +2,12 @@
 
 - ``terminal``      hostile text made safe to print
 - ``words``         counts, shares and durations in words, in one place
-- ``rules``         which end of a connection speaks for which finding, and where to look
+- ``rule``          what a rule over ends of connections is, and the facts that it asks for
+- ``opening_rules`` which failed handshakes speak for which finding, and where to look
+- ``close_rules``   the same for the ends of opened sockets
+- ``observed_rules``  findings that scenarios and probes establish
+- ``rules``         all rules, and which finding explains which
+- ``equal_ends``    sockets that ended after one same silence
 - ``storms``        clients that reconnect without waiting
 - ``evidence``      the sentences with figures that a finding carries
 - ``findings``      what went wrong: the rules applied to a run's books

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from wsoak.judge.rules import DO_NOT_RETRY, SILENCES, TELLS_OF_STORM, Basis, Rule
+from wsoak.judge.rule import Basis, Rule
+from wsoak.judge.rules import DO_NOT_RETRY, SILENCES, TELLS_OF_STORM
 from wsoak.judge.storms import RETRIES_PER_USER_S, WINDOW_S, Storm, storms, users_of
 from wsoak.judge.terminal import quoted, safe
 from wsoak.judge.words import counted, duration, figure, listed, of_all, percentile, span, were

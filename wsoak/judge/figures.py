@@ -34,8 +34,9 @@ from wsoak.judge.meters import (
     Window,
     WithinShare,
 )
+from wsoak.judge.observed_rules import OBSERVED
 from wsoak.judge.quantity import Dimension, Per
-from wsoak.judge.rules import OBSERVED, RULES
+from wsoak.judge.rules import RULES
 from wsoak.ledger import outcomes
 from wsoak.ledger.books import Books
 from wsoak.ledger.outcomes import CANCELLED, OPEN, PHASES, is_failure

@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from wsoak.judge.equal_ends import idle_ends
 from wsoak.judge.evidence import (
     FEW_SHARE,
     Case,
@@ -18,29 +19,27 @@ from wsoak.judge.evidence import (
     sentences,
     storm_sentences,
 )
-from wsoak.judge.rules import (
-    AFTERMATH,
-    AFTERMATH_AFTER_S,
-    AFTERMATH_BEFORE_S,
-    AFTERMATH_S,
-    DOOR_OPEN,
-    DOOR_OTHERWISE,
-    OBSERVED,
-    OBSERVED_OTHERWISE,
-    ONE_A_SOCKET,
-    RULES,
+from wsoak.judge.observed_rules import DOOR_OPEN, DOOR_OTHERWISE, OBSERVED, OBSERVED_OTHERWISE
+from wsoak.judge.rule import (
     SEVERITIES,
-    STORM,
-    TELLS_OF_STORM,
     Basis,
     Facts,
     Rule,
     Severity,
     counts_against_server,
-    idle_ends,
     is_refusal,
     is_reset,
     may_be_idle_end,
+)
+from wsoak.judge.rules import (
+    AFTERMATH,
+    AFTERMATH_AFTER_S,
+    AFTERMATH_BEFORE_S,
+    AFTERMATH_S,
+    ONE_A_SOCKET,
+    RULES,
+    STORM,
+    TELLS_OF_STORM,
 )
 from wsoak.judge.storms import Storm, storms
 from wsoak.judge.terminal import safe

@@ -14,7 +14,7 @@ from typing import Final
 from wsoak.judge.expression import Expression, Label, matches
 from wsoak.judge.figures import DURATIONS, FIGURES, SECONDS, SHARE, Figure, Unit
 from wsoak.judge.quantity import EXAMPLES
-from wsoak.judge.rules import SEVERITIES
+from wsoak.judge.rule import SEVERITIES
 from wsoak.ledger import outcomes
 from wsoak.ledger.histogram import HIGHEST_NS, LOWEST_NS
 from wsoak.ledger.outcomes import OPEN, OUTCOMES, PHASES, is_failure, rejected_status

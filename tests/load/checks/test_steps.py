@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from wsoak.judge.rules import OBSERVED, RULES
+from wsoak.judge.observed_rules import OBSERVED
+from wsoak.judge.rules import RULES
 from wsoak.load.checks.steps import CAUSES, OTHERWISE, Outcome, Result, Step, Tried
 
 HOSTILE = "\x1b[2J\u202eevil\n<script>"
