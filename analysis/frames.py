@@ -66,8 +66,7 @@ class BinnedLatency:
 
     def add(self, kind: str, name: str, bin_index: int, histogram: Histogram) -> None:
         """Count a histogram's durations in a bin."""
-        filled = np.flatnonzero(histogram.counts)
-        self._parts[kind, name][bin_index].append((filled, histogram.counts[filled]))
+        self._parts[kind, name][bin_index].append(histogram.filled())
 
     def names(self, kind: str) -> list[str]:
         """The names that have durations of this kind."""
@@ -86,7 +85,7 @@ class BinnedLatency:
         for bin_index in sorted(bins):
             merged = Histogram()
             for buckets, counts in bins[bin_index]:
-                merged.counts[buckets] += counts
+                merged.count(buckets, counts)
             values = merged.percentiles_ns(percents)
             rows.append([bin_index, merged.total, *(None if v is None else v / 1e6 for v in values)])
         columns = ["bin", "n", *(f"p{percent:g}" for percent in percents)]

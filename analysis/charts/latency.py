@@ -121,8 +121,8 @@ def spectrum_frame(run: Run) -> pd.DataFrame:
         total = histogram.total
         if not total:
             continue
-        filled = np.flatnonzero(histogram.counts)
-        below = np.cumsum(histogram.counts[filled])
+        filled, counts = histogram.filled()
+        below = np.cumsum(counts)
         # the last bucket holds the rarest one: no sample is rarer than one in total
         rarity = total / np.maximum(1, total - below + 1)
         curves.append(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import tracemalloc
+import zlib
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from wsoak.ledger.histogram import (
     LOWEST_NS,
     MIDDLE,
     SIGNIFICANT_DIGITS,
+    SPARSE_LIMIT,
     Histogram,
     bucket_of,
 )
@@ -148,7 +152,7 @@ def test_values_outside_the_range_are_counted_and_clamped(
 ) -> None:
     histogram = Histogram.of([value_ns])
     assert (histogram.total, histogram.under, histogram.over) == (1, under, over)
-    assert np.array_equal(histogram.counts, Histogram.of([bucket_value_ns]).counts)
+    assert all(map(np.array_equal, histogram.filled(), Histogram.of([bucket_value_ns]).filled()))
 
 
 @pytest.mark.parametrize(
@@ -189,3 +193,64 @@ def test_values_above_the_range_are_within_no_limit(limit_ns: int) -> None:
 
 def test_nothing_is_within_a_limit_below_the_range() -> None:
     assert Histogram.of([0, 500, LOWEST_NS]).count_within(LOWEST_NS - 1) == 0
+
+
+# values far apart, and many of them: on both sides of SPARSE_LIMIT
+WIDE_NS = st.integers(0, 25_000).map(lambda step: LOWEST_NS + step**4 % HIGHEST_NS)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(WIDE_NS, max_size=2 * SPARSE_LIMIT), st.integers(1, 2 * SPARSE_LIMIT))
+def test_a_histogram_of_few_buckets_and_one_of_many_agree(values_ns: list[int], batch: int) -> None:
+    at_once = Histogram.of(values_ns)
+    in_parts = Histogram()
+    for start in range(0, len(values_ns), batch):
+        in_parts.add(Histogram.of(values_ns[start : start + batch]))
+    hdr = hdr_of(values_ns)
+    assert in_parts == at_once
+    assert in_parts.encode() == at_once.encode()
+    assert in_parts.total == len(values_ns)
+    assert HdrHistogram.decode(at_once.encode()).equals(hdr)
+    assert Histogram.decode(hdr.encode()) == at_once
+    buckets, counts = in_parts.filled()
+    assert (buckets.tolist(), counts.sum()) == (sorted(set(buckets.tolist())), len(values_ns))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(IN_RANGE, max_size=100))
+def test_few_buckets_are_encoded_as_the_library_encodes_them(values_ns: list[int]) -> None:
+    def payload(encoded: bytes) -> bytes:
+        return zlib.decompress(base64.b64decode(encoded)[8:])
+
+    assert payload(Histogram.of(values_ns).encode()) == payload(hdr_of(values_ns).encode())
+
+
+def test_a_few_durations_of_a_thousand_names_take_no_gigabytes() -> None:
+    tracemalloc.start()
+    try:
+        kept = [Histogram.of([1_000 * number, 10**6, 10**9]) for number in range(1_000)]
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size / len(kept) < 1_000
+
+
+def test_durations_beyond_any_limit_are_within_none_and_last() -> None:
+    histogram = Histogram.of([S] * 98)
+    histogram.count_beyond(2)
+    assert (histogram.total, histogram.over, histogram.count_within(HIGHEST_NS)) == (100, 2, 98)
+    assert (histogram.saturated_at(98), histogram.saturated_at(99)) == (False, True)
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_histogram_are_refused_in_one_way(noise: bytes) -> None:
+    with pytest.raises(ValueError, match="HdrHistogram"):
+        Histogram.decode(base64.b64encode(noise))
+
+
+@given(st.lists(IN_RANGE, min_size=1, max_size=20), st.data())
+def test_a_cut_encoding_is_refused(values_ns: list[int], data: st.DataObject) -> None:
+    whole = base64.b64decode(Histogram.of(values_ns).encode())
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises(ValueError, match="HdrHistogram"):
+        Histogram.decode(base64.b64encode(whole[:cut]))

@@ -23,7 +23,7 @@ from wsoak.judge.findings import Finding
 from wsoak.judge.intervals import LEVEL, Floats, ratio_interval, share_interval
 from wsoak.judge.words import counted
 from wsoak.ledger.books import Books
-from wsoak.ledger.histogram import HIGHEST_NS, MIDDLE, Histogram
+from wsoak.ledger.histogram import HIGHEST_NS, Histogram
 from wsoak.ledger.outcomes import OPEN
 from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
 from wsoak.ledger.rundir import RunReader
@@ -302,8 +302,7 @@ class WithinShare(_Share, _Durations):
         self.sums.add(second, 0.0, lost)
         if self._window.holds_second(second):
             # beyond what the histogram can hold: a percentile among them is not known
-            self.durations.counts[-1] += int(lost)
-            self.durations.over += int(lost)
+            self.durations.count_beyond(int(lost))
 
     def take_histogram(self, second: int, durations: Histogram) -> None:
         self.sums.add(second, durations.count_within(self._limit_ns), durations.total)
@@ -330,7 +329,7 @@ class MeanDuration(_Durations):
     """The mean of durations that have one, in seconds."""
 
     def take_histogram(self, second: int, durations: Histogram) -> None:
-        self.sums.add(second, float(np.dot(durations.counts, MIDDLE)) / NS_PER_S, durations.total)
+        self.sums.add(second, durations.sum_ns / NS_PER_S, durations.total)
 
     def measure(self, window: Window, material: Material, level: float = LEVEL) -> Measured:
         del material

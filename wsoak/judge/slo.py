@@ -124,8 +124,7 @@ def _durations(expression: Expression, books: Books) -> Histogram:
             for name, row in books.totals.items()
             if expression.admits("name", name)
         )
-        merged.counts[-1] += lost
-        merged.over += lost
+        merged.count_beyond(lost)
     return merged
 
 

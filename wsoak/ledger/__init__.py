@@ -3,7 +3,8 @@
 - ``units``      nanoseconds to milliseconds and seconds, in one place
 - ``outcomes``   the words for how an opening and a close ended, and whose doing it was
 - ``records``    frozen rows: a connection attempt, a gauge reading, an observation
-- ``histogram``  durations by bucket, mergeable, in HdrHistogram's encoding
+- ``histogram``  durations by bucket, mergeable
+- ``hdr_encoding`` HdrHistogram's encoding of few buckets
 - ``timeline``   the counters of one second and name
 - ``recorder``   what the hot path writes to; hands out deltas
 - ``delta``      what was recorded since the last hand-out: plain values, mergeable in any order

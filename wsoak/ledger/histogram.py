@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from hdrh.histogram import HdrHistogram
 
+from wsoak.ledger import hdr_encoding
+
 LOWEST_NS: Final = 1_000
 HIGHEST_NS: Final = 60_000_000_000
 SIGNIFICANT_DIGITS: Final = 3
@@ -28,6 +30,14 @@ _HALF_MAGNITUDE: Final = 10
 """2,048 sub-buckets give three significant digits; half of them are shared with the bucket below."""
 _HALF_COUNT: Final = 1 << _HALF_MAGNITUDE
 _MASK: Final = ((_HALF_COUNT << 1) - 1) << _UNIT_MAGNITUDE
+
+_RANGE: Final = (SIGNIFICANT_DIGITS, LOWEST_NS, HIGHEST_NS)
+
+SPARSE_LIMIT: Final = 256
+"""Filled buckets up to which a histogram is a dict, of 30 KB at most; an array of all takes 147."""
+
+ONE_BY_ONE: Final = 16
+"""Batches of at most so many values are counted sooner without numpy."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -77,14 +87,16 @@ def _rank(percent: float, total: int) -> int:
 class Histogram:
     """Counts of durations by bucket.
 
-    ``counts`` has one entry a bucket (shape ``(BUCKETS,)``); ``under`` and ``over`` say how many of them
-    lay below 1 µs and above 60 s. Equal histograms hold equal counts.
+    ``under`` and ``over`` say how many of them lay below 1 µs and above 60 s. Equal histograms hold equal
+    counts. The memory follows the number of filled buckets while they are few, as those of one second and
+    name are (a dict, some 100 bytes each); from ``SPARSE_LIMIT`` on it is one count a bucket (147 KB).
     """
 
-    __slots__ = ("counts", "over", "under")
+    __slots__ = ("_dense", "_sparse", "over", "under")
 
     def __init__(self) -> None:
-        self.counts: Counts = np.zeros(BUCKETS, dtype=np.int64)
+        self._sparse: dict[int, int] = {}
+        self._dense: Counts | None = None
         self.under = 0
         self.over = 0
 
@@ -97,57 +109,99 @@ class Histogram:
 
     def record(self, values_ns: Counts) -> None:
         """Count a batch of durations in nanoseconds (any int64 array; may be empty or out of range)."""
-        if not len(values_ns):
+        if len(values_ns) <= ONE_BY_ONE:
+            for value_ns in values_ns.tolist():
+                self._record_one(value_ns)
             return
         self.under += int(np.count_nonzero(values_ns < LOWEST_NS))
         self.over += int(np.count_nonzero(values_ns > HIGHEST_NS))
-        index = bucket_of(np.clip(values_ns, LOWEST_NS, HIGHEST_NS))
-        if len(index) < 64:
-            np.add.at(self.counts, index, 1)
-        else:
-            found = np.bincount(index)
-            self.counts[: len(found)] += found
+        found = np.bincount(bucket_of(np.clip(values_ns, LOWEST_NS, HIGHEST_NS)))
+        buckets = np.flatnonzero(found)
+        self.count(buckets, found[buckets])
+
+    def count(self, buckets: Counts, counts: Counts) -> None:
+        """Add counts to these buckets, each of them named once."""
+        if self._dense is None and len(self._sparse) + len(buckets) > SPARSE_LIMIT:
+            self._make_dense()
+        if self._dense is not None:
+            self._dense[buckets] += counts
+            return
+        sparse = self._sparse
+        for bucket, count in zip(buckets.tolist(), counts.tolist(), strict=True):
+            sparse[bucket] = sparse.get(bucket, 0) + count
+
+    def count_beyond(self, number: int) -> None:
+        """Count durations that are longer than any limit, such as of requests that will never be answered."""
+        if number:
+            self.over += number
+            self.count(np.array([_LAST]), np.array([number]))
 
     def add(self, other: Histogram) -> None:
         """Count all that ``other`` has counted."""
-        self.counts += other.counts
         self.under += other.under
         self.over += other.over
+        if other._dense is not None:
+            self._make_dense()
+            assert self._dense is not None
+            self._dense += other._dense
+        elif self._dense is None and len(self._sparse) + len(other._sparse) <= SPARSE_LIMIT:
+            sparse = self._sparse
+            for bucket, count in other._sparse.items():
+                sparse[bucket] = sparse.get(bucket, 0) + count
+        else:
+            self.count(*other.filled())
+
+    def filled(self) -> tuple[Counts, Counts]:
+        """The indexes of the buckets that hold something, rising, and their counts; shape (buckets,) each."""
+        if self._dense is not None:
+            buckets = np.flatnonzero(self._dense)
+            return buckets, self._dense[buckets]
+        buckets = np.array(sorted(self._sparse), dtype=np.int64)
+        return buckets, np.array([self._sparse[bucket] for bucket in buckets.tolist()], dtype=np.int64)
 
     @property
     def total(self) -> int:
         """How many values were recorded, those outside the range included."""
-        return int(self.counts.sum())
+        if self._dense is not None:
+            return int(self._dense.sum())
+        return sum(self._sparse.values())
 
     @property
     def mean_ns(self) -> float | None:
         """The mean in nanoseconds, to the histogram's resolution; ``None`` without values."""
         total = self.total
-        return None if not total else float(np.dot(self.counts, MIDDLE)) / total
+        return None if not total else self.sum_ns / total
+
+    @property
+    def sum_ns(self) -> float:
+        """All durations added up, in nanoseconds, to the histogram's resolution."""
+        buckets, counts = self.filled()
+        return float(np.dot(counts, MIDDLE[buckets]))
 
     @property
     def max_ns(self) -> int | None:
         """The highest value equivalent to the largest recorded; ``None`` without values."""
-        filled = np.flatnonzero(self.counts)
-        return None if not len(filled) else int(HIGHEST_EQUIVALENT[filled[-1]])
+        buckets, _ = self.filled()
+        return None if not len(buckets) else int(HIGHEST_EQUIVALENT[buckets[-1]])
 
     @property
     def min_ns(self) -> int | None:
         """The lowest value equivalent to the smallest recorded; ``None`` without values."""
-        filled = np.flatnonzero(self.counts)
-        return None if not len(filled) else int(_LOW[filled[0]])
+        buckets, _ = self.filled()
+        return None if not len(buckets) else int(_LOW[buckets[0]])
 
     def percentiles_ns(self, percents: Sequence[float]) -> list[int | None]:
         """The value at each percentile (above 0, to 100), by HdrHistogram's rule; ``None`` without values.
 
         A percentile that falls among the values above 60 s reads as the last bucket; see ``saturated_at``.
         """
-        cumulative = np.cumsum(self.counts)
-        total = int(cumulative[-1])
-        if not total:
+        buckets, counts = self.filled()
+        if not len(buckets):
             return [None] * len(percents)
+        cumulative = np.cumsum(counts)
+        total = int(cumulative[-1])
         ranks = [_rank(percent, total) for percent in percents]
-        return [int(HIGHEST_EQUIVALENT[i]) for i in np.searchsorted(cumulative, ranks)]
+        return [int(HIGHEST_EQUIVALENT[buckets[i]]) for i in np.searchsorted(cumulative, ranks)]
 
     def percentile_ns(self, percent: float) -> int | None:
         """The value at one percentile; see ``percentiles_ns``."""
@@ -166,17 +220,15 @@ class Histogram:
         if limit_ns < LOWEST_NS:
             return 0
         last = int(bucket_of(np.array([min(limit_ns, HIGHEST_NS)], dtype=np.int64))[0])
-        within = int(self.counts[: last + 1].sum())
+        buckets, counts = self.filled()
+        within = int(counts[: np.searchsorted(buckets, last, side="right")].sum())
         return within - self.over if last == _LAST else within
 
     def encode(self) -> bytes:
         """HdrHistogram's V2 compressed encoding in base64; ``under`` and ``over`` are not in it."""
-        _copy(self.counts, _SCRATCH)
-        filled = np.flatnonzero(self.counts)
-        _SCRATCH.total_count = self.total
-        _SCRATCH.max_value = int(HIGHEST_EQUIVALENT[filled[-1]]) if len(filled) else 0
-        encoded: bytes = _SCRATCH.encode()
-        return encoded
+        if self._dense is None and self.total < hdr_encoding.LARGEST_COUNT:
+            return hdr_encoding.encode(sorted(self._sparse.items()), _RANGE)
+        return _encode_dense(self)
 
     @classmethod
     def decode(cls, encoded: bytes | str, under: int = 0, over: int = 0) -> Self:
@@ -185,24 +237,48 @@ class Histogram:
         Raises:
             ValueError: when the text is not such a histogram, or one of another range.
         """
-        try:
-            hdr = HdrHistogram.decode(encoded)
-        except Exception as error:  # hdrh raises TypeError, zlib.error, binascii.Error and four of its own
-            raise ValueError(f"not an HdrHistogram: {type(error).__name__}") from error
-        if hdr.counts_len != BUCKETS or hdr.unit_magnitude != _UNIT_MAGNITUDE:
-            raise ValueError("an HdrHistogram of another range")
         histogram = cls()
-        histogram.counts[:] = np.frombuffer(hdr.counts, dtype=np.int64)
-        histogram.under = under
-        histogram.over = over
+        histogram.under, histogram.over = under, over
+        few = hdr_encoding.decode(encoded, _RANGE)
+        if few is None:
+            counts = _decode_dense(encoded)
+            buckets = np.flatnonzero(counts)
+            histogram.count(buckets, counts[buckets])
+        elif few and max(few) >= BUCKETS:
+            raise ValueError("an HdrHistogram of another range")
+        else:
+            histogram._sparse = few
         return histogram
+
+    def _record_one(self, value_ns: int) -> None:
+        if value_ns < LOWEST_NS:
+            self.under += 1
+            value_ns = LOWEST_NS
+        elif value_ns > HIGHEST_NS:
+            self.over += 1
+            value_ns = HIGHEST_NS
+        bucket = (value_ns | _MASK).bit_length() - _UNIT_MAGNITUDE - _HALF_MAGNITUDE - 1
+        index = (bucket << _HALF_MAGNITUDE) + (value_ns >> (bucket + _UNIT_MAGNITUDE))
+        if self._dense is not None:
+            self._dense[index] += 1
+        else:
+            self._sparse[index] = self._sparse.get(index, 0) + 1
+            if len(self._sparse) > SPARSE_LIMIT:
+                self._make_dense()
+
+    def _make_dense(self) -> None:
+        if self._dense is None:
+            buckets, counts = self.filled()
+            self._dense = np.zeros(BUCKETS, dtype=np.int64)
+            self._dense[buckets] = counts
+            self._sparse = {}
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Histogram)
             and self.under == other.under
             and self.over == other.over
-            and bool(np.array_equal(self.counts, other.counts))
+            and all(map(np.array_equal, self.filled(), other.filled()))
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -215,5 +291,22 @@ _SCRATCH: Final = _new_hdr()
 """One encoder for the process, as building one costs more than encoding; encoding never yields."""
 
 
-def _copy(counts: Counts, hdr: Any) -> None:
-    ctypes.memmove(hdr.counts, counts.ctypes.data, counts.nbytes)
+def _encode_dense(histogram: Histogram) -> bytes:
+    buckets, counts = histogram.filled()
+    dense = np.zeros(BUCKETS, dtype=np.int64)
+    dense[buckets] = counts
+    ctypes.memmove(_SCRATCH.counts, dense.ctypes.data, dense.nbytes)
+    _SCRATCH.total_count = histogram.total
+    _SCRATCH.max_value = int(HIGHEST_EQUIVALENT[buckets[-1]]) if len(buckets) else 0
+    encoded: bytes = _SCRATCH.encode()
+    return encoded
+
+
+def _decode_dense(encoded: bytes | str) -> Counts:
+    try:
+        hdr = HdrHistogram.decode(encoded)
+    except Exception as error:  # hdrh raises TypeError, zlib.error, binascii.Error and four of its own
+        raise ValueError(f"not an HdrHistogram: {type(error).__name__}") from error
+    if hdr.counts_len != BUCKETS or hdr.unit_magnitude != _UNIT_MAGNITUDE:
+        raise ValueError("an HdrHistogram of another range")
+    return np.array(np.frombuffer(hdr.counts, dtype=np.int64))

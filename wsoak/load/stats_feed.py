@@ -128,8 +128,8 @@ def _entry(stats: RequestStats, method: str, name: str, events: Events) -> Stats
         # Locust keeps floats here, whatever its annotations say
         entry.min_response_time = cast("int", (durations.min_ns or 0) / NS_PER_MS)
         entry.max_response_time = cast("int", (durations.max_ns or 0) / NS_PER_MS)
-        filled = np.flatnonzero(durations.counts)
-        for rounded, number in zip(_rounded_ms()[filled], durations.counts[filled], strict=True):
+        buckets, counts = durations.filled()
+        for rounded, number in zip(_rounded_ms()[buckets], counts, strict=True):
             entry.response_times[int(rounded)] += int(number)
     return entry
 
