@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.judge.booked import CANCELLED, START_S, books, broken, closed, failed, healthy, row
-from wsoak.judge.findings import Finding, find
+from wsoak.judge.findings import NAMES_TOLD, Finding, find
 from wsoak.judge.observed_rules import OBSERVED
 from wsoak.judge.rules import RULES
 from wsoak.ledger.books import Books
@@ -639,3 +639,20 @@ def test_a_proxy_without_a_back_end_may_be_one_whose_queue_is_full_and_the_hint_
     assert finding.id == "backend-dead"
     for word in ("`timeout queue`", "`sQ`", "`maxconn`"):
         assert word in finding.hint
+
+
+def test_the_same_finding_on_very_many_names_is_told_once() -> None:
+    def refused_in(rooms: int) -> list[Finding]:
+        records = [
+            failed("rejected-403", name=f"room {n % rooms}", at_s=0.1 * n, attempt=attempt)
+            for n in range(4 * rooms)
+            for attempt in (0, 1)
+        ]
+        return found(books(records + WELL))
+
+    assert len(refused_in(NAMES_TOLD)) == NAMES_TOLD
+    (finding,) = refused_in(NAMES_TOLD + 1)
+    assert (finding.id, finding.system, finding.count) == ("upgrade-refused", "11 names", 88)
+    assert finding.share == pytest.approx(1.0)
+    assert "room 0" in finding.evidence[0]
+    assert "8 more" in finding.evidence[0]

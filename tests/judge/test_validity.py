@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from tests.judge.booked import START_S, books, closed, failed, healthy, row
-from wsoak.judge.validity import PREFLIGHT, SAMPLES_NEEDED, WORKERS_GONE, Doubt, doubts, is_valid
+from wsoak.judge.validity import MANY_NAMES, PREFLIGHT, SAMPLES_NEEDED, WORKERS_GONE, Doubt, doubts, is_valid
 from wsoak.ledger.books import Books
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import DESCRIPTORS_EXHAUSTED, PORTS_EXHAUSTED
 from wsoak.ledger.records import Gauge
-from wsoak.ledger.timeline import ARRIVALS
+from wsoak.ledger.timeline import ARRIVALS, OTHER_NAMES
 
 ENDED: dict[str, Any] = {"started_at": START_S, "ended_at": START_S + 60.0, "latency_limit_ms": 1000}
 MS = 1_000_000
@@ -514,3 +514,19 @@ def test_a_closed_loop_that_a_slow_server_slows_says_so(
     assert set(raised) == doubted
     for doubt in raised.values():
         assert doubt.invalid is (doubt.id != "closed-loop")
+
+
+def test_sockets_with_a_name_each_are_told_to_have_one_name_for_all() -> None:
+    few, many, more = some_books(), some_books(), some_books()
+    for number in range(MANY_NAMES - 1):
+        few.add_row(START_S, f"room {number}", row(opened=1))
+    for number in range(MANY_NAMES):
+        many.add_row(START_S, f"room {number}", row(opened=1))
+        # checks and messages have names of their own, and may be many
+        few.add_row(START_S, f"check {number}", row(check_passed=1))
+    more.add_row(START_S, OTHER_NAMES, row(opened=1))
+    assert "too-many-names" not in found(few)
+    for made in (many, more):
+        doubt = found(made)["too-many-names"]
+        assert not doubt.invalid
+        assert "`name=`" in doubt.advice

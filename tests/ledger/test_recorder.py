@@ -10,7 +10,7 @@ from wsoak.ledger.delta import KINDS, Delta
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import OUTCOMES
 from wsoak.ledger.recorder import READINGS, Recorder, Series
-from wsoak.ledger.timeline import COUNTERS, ZERO, value
+from wsoak.ledger.timeline import COUNTERS, NAMES_LIMIT, OTHER_NAMES, ZERO, value
 
 
 def counted(delta: Delta, counter: str) -> dict[tuple[int, str], float]:
@@ -187,3 +187,19 @@ def test_an_observation_can_be_of_an_earlier_moment_than_when_it_was_made() -> N
     recorder.observe("history-lost", "dialogue", 1, 10, at_ns=answered_ns)
     recorder.observe("history-lost", "dialogue", 1, 10)
     assert [seen.at for seen in recorder.take().observations] == [EPOCH_S, EPOCH_S + 20.0]
+
+
+def test_names_beyond_the_limit_are_counted_together_and_none_is_lost() -> None:
+    recorder = Clock().recorder()
+    for number in range(2 * NAMES_LIMIT):
+        series = recorder.series(f"room {number}")
+        series.opened += 1
+        series.usable_ns.append(5_000)
+    assert recorder.series("room 1").name == "room 1"
+    assert recorder.series("one more") is recorder.series(OTHER_NAMES)
+    # the process's own name has its place, however many others came before
+    assert recorder.series(recorder.worker).name == recorder.worker
+    delta = recorder.take()
+    opened = counted(delta, "opened")
+    assert sum(opened.values()) == sum(each.total for each in delta.latency.values()) == 2 * NAMES_LIMIT
+    assert len(opened) <= NAMES_LIMIT + 1

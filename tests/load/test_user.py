@@ -110,6 +110,7 @@ def test_a_certificate_that_nobody_trusts_is_refused_unless_that_is_wanted(
         ("", None, "/"),
         ("?token=t", None, "/"),
         ("/chat/5?x=1", "chat", "chat"),
+        ("/chat/5?x=1", None, "/chat/{id}"),
     ],
 )
 def test_a_socket_is_named_by_its_path_without_the_query(

@@ -7,6 +7,7 @@ id. Pure: the same books give the same findings, in a running master and afterwa
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -43,9 +44,12 @@ from wsoak.judge.rules import (
 )
 from wsoak.judge.storms import Storm, storms
 from wsoak.judge.terminal import safe
-from wsoak.judge.words import counted, span
-from wsoak.ledger.books import Books, EndGroup, EndKind
+from wsoak.judge.words import counted, listed, span
+from wsoak.ledger.books import SAMPLES, Books, EndGroup, EndKind
 from wsoak.ledger.outcomes import OPEN, rejected_status
+
+NAMES_TOLD: Final = 10
+"""The same finding on more names than this is told once, for all of them."""
 
 OUTAGE_SHARE: Final = 0.95
 """A fault with this share of all handshakes or sockets, none of which worked, is an outage."""
@@ -99,7 +103,7 @@ def find(books: Books, started_at: float) -> list[Finding]:
         for name, storm in storms(books).items()
         if not _told(storm, name, claimed)
     ]
-    return sorted(_without_aftermath(sorted(findings, key=_order)), key=_order)
+    return sorted(_joined(_without_aftermath(sorted(findings, key=_order))), key=_order)
 
 
 # ----------------------------------------------------------------------------------------------- claiming
@@ -274,6 +278,38 @@ def _with_aftermath(cause: Finding, explained: list[Finding]) -> Finding:
         for other in explained
     )
     return replace(cause, evidence=cause.evidence + lines)
+
+
+def _joined(findings: list[Finding]) -> Iterator[Finding]:
+    """The same findings, those of one id on more than ``NAMES_TOLD`` names as one: the names hold ids."""
+    by_id: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        by_id[finding.id].append(finding)
+    for alike in by_id.values():
+        if len(alike) > NAMES_TOLD:
+            yield _on_many_names(sorted(alike, key=_order))
+        else:
+            yield from alike
+
+
+def _on_many_names(alike: list[Finding]) -> Finding:
+    worst = alike[0]
+    count = sum(finding.count for finding in alike)
+    tried = sum(finding.count / finding.share for finding in alike if finding.share)
+    names = listed([finding.system for finding in alike[:SAMPLES]] + [f"{len(alike) - SAMPLES:,} more"])
+    return replace(
+        worst,
+        system=counted(len(alike), "name"),
+        count=count,
+        share=min(1.0, count / tried) if tried else worst.share,
+        first_seen_s=min(finding.first_seen_s for finding in alike),
+        last_seen_s=max(finding.last_seen_s for finding in alike),
+        evidence=(
+            f"The same on {counted(len(alike), 'name')}, with {count:,} in all: {names}. If they stand for "
+            "one kind of socket, give connect() one `name=`.",
+            *(f"{worst.system}: {sentence}" for sentence in worst.evidence),
+        ),
+    )
 
 
 def _order(finding: Finding) -> tuple[int, int, str, str]:

@@ -20,7 +20,7 @@ from wsoak.ledger.outcomes import (
     OPEN,
     PORTS_EXHAUSTED,
 )
-from wsoak.ledger.timeline import ARRIVALS
+from wsoak.ledger.timeline import ARRIVALS, NAMES_LIMIT, OTHER_NAMES
 from wsoak.ledger.units import NS_PER_MS, NS_PER_S
 
 GENERATOR: Final = "generator"
@@ -54,6 +54,9 @@ SAMPLES_NEEDED: Final[Mapping[float, int]] = MappingProxyType({95.0: 59, 99.0: 2
 
 UNSERVED_SHARE: Final = 0.01
 """More than this share of the open model's sessions not served: the load was not what was offered."""
+
+MANY_NAMES: Final = 50
+"""More names of sockets than this are most likely ids."""
 
 PREFLIGHT: Final = "preflight"
 """How a run ended that the checks before the load have stopped."""
@@ -250,6 +253,26 @@ def _unwatched(books: Books, _header: Header) -> Iterator[Doubt]:
             "Let the run last longer than a second or two.",
             invalid=False,
         )
+
+
+def _names(books: Books, _header: Header) -> Iterator[Doubt]:
+    sockets = {name for counter in ("opened", "failed") for name in books.names_with(counter)}
+    if OTHER_NAMES in books.totals:
+        reason = (
+            f"There were too many names: a process keeps {NAMES_LIMIT:,}, and what came after them is "
+            f"counted together under {OTHER_NAMES!r}. Figures by name are incomplete; those of all names "
+            "together are whole."
+        )
+    elif len(sockets) > MANY_NAMES:
+        reason = f"The sockets have {len(sockets):,} names, each of them with figures of its own."
+    else:
+        return
+    yield Doubt(
+        "too-many-names",
+        reason,
+        "Give connect() a `name=` that is the same for all sockets of one kind, without ids.",
+        invalid=False,
+    )
 
 
 def _lags(books: Books, header: Header) -> Iterator[Doubt]:
@@ -573,6 +596,7 @@ _ALWAYS: Final[tuple[Check, ...]] = (_cpu, _starved, _lags, _closed_loop, _exhau
 _AT_THE_END: Final[tuple[Check, ...]] = (
     _workers,
     _unwatched,
+    _names,
     _users,
     _unserved,
     _little_sockets,

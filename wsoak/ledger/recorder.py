@@ -20,7 +20,7 @@ from wsoak.ledger.delta import KINDS, Delta
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import OPEN, whose
 from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
-from wsoak.ledger.timeline import COUNTERS, ZERO, plus
+from wsoak.ledger.timeline import COUNTERS, NAMES_LIMIT, OTHER_NAMES, ZERO, plus
 from wsoak.ledger.units import NS_PER_S, ns_to_s
 
 _read_counters: Final = attrgetter(*COUNTERS)
@@ -123,7 +123,8 @@ class Recorder:
         self.worker = worker
         self.clock_ns = clock_ns
         self._wall_minus_clock_ns = _ahead_ns(clock_ns, wall_ns)
-        self._series: dict[str, Series] = {}
+        # the process's own figures have their place, however many names come
+        self._series: dict[str, Series] = {worker: Series(worker)}
         self._sent_deltas = 0
         self._delta = Delta(worker, 0)
         self._second = 0
@@ -132,10 +133,16 @@ class Recorder:
         self._enter_second(clock_ns())
 
     def series(self, name: str) -> Series:
-        """The series of this name, the same object for the recorder's whole life."""
+        """The series of this name, the same object for the recorder's whole life.
+
+        Beyond ``NAMES_LIMIT`` names, new ones share the series ``OTHER_NAMES``: ask ``Series.name``.
+        """
         found = self._series.get(name)
-        if found is None:
-            found = self._series[name] = Series(name)
+        if found is not None:
+            return found
+        if len(self._series) >= NAMES_LIMIT and name != OTHER_NAMES:
+            return self.series(OTHER_NAMES)
+        found = self._series[name] = Series(name)
         return found
 
     def unix_s(self, at_ns: int) -> float:

@@ -11,6 +11,12 @@ from typing import Final
 ARRIVALS: Final = "arrivals"
 """The name under which the sessions of the open model are counted; it is no socket's."""
 
+OTHER_NAMES: Final = "(other names)"
+"""The name under which a recorder counts whatever has a new name when there are ``NAMES_LIMIT`` of them."""
+
+NAMES_LIMIT: Final = 500
+"""Names of one process. Each costs some 0.1 ms a second; a name for each socket would stall the generator."""
+
 COUNTERS: Final = (
     # openings, by the second in which they ended
     "opened",

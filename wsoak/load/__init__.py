@@ -2,6 +2,7 @@
 
 - ``user``            ``WebSocketUser``, what scenarios are made of
 - ``door``            a way in that a server must keep shut
+- ``names``           what is called how, where a scenario gives no name
 - ``api``             what a server's HTTP side answered
 - ``options``         our options on the command line
 - ``web_form``        the same in the web form, refused in our own words

@@ -36,6 +36,7 @@ from wsoak.load.backoff import delay_s
 from wsoak.load.clock import unix_ns_of
 from wsoak.load.door import Door
 from wsoak.load.generator import Generator, generator_of
+from wsoak.load.names import name_of
 from wsoak.load.options import Options
 from wsoak.load.request_events import RequestEvents
 from wsoak.load.sequence import Counts
@@ -129,7 +130,8 @@ class WebSocketUser(User):
 
         Args:
             path: with query, under the host's own path; the host's path itself where empty.
-            name: for the books and Locust's tables; the path without its query unless given.
+            name: for the books and Locust's tables, the same for all sockets of one kind; unless given, the
+                path without its query, with ``{id}`` for what looks like an id (see ``names``).
             hello: a first-message log-in, as the last phase of the opening.
             reply_id: gives the id of the request that a message answers; its ``reply_to`` unless given.
             usable_when: says which message makes the socket usable; the first answer, or the first message
@@ -147,7 +149,7 @@ class WebSocketUser(User):
             ValueError: when the request cannot be sent (a line break in a header, …).
             locust.exception.StopUser: under ``--reconnect none``, instead of an attempt after a failure.
         """
-        name = name or path.partition("?")[0] or "/"
+        name = self.generator.recorder.series(name or name_of(path)).name
         attempt = self._wait_for_turn(name, slot, fresh)
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         endpoint, request = self.endpoint, Request(path, pairs, subprotocols, origin)
@@ -262,7 +264,8 @@ class WebSocketUser(User):
         """Ask the server's HTTP API something; in Locust's tables it failed unless the answer is good.
 
         Args:
-            name: for the tables, where the path holds an id; the path without its query unless given.
+            name: for the tables; unless given, the path without its query, with ``{id}`` for what looks like
+                an id.
             json: the body.
             token: sent as bearer token.
             needs: a good answer is a 2xx, and a JSON object with these members where any are named.
@@ -271,7 +274,7 @@ class WebSocketUser(User):
         headers = {"Accept": "application/json", "X-Run-Id": self.run_id}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        name = name or path.partition("?")[0]
+        name = name or name_of(path)
         try:
             with self.http.request(
                 method, path, name=name, json=json, headers=headers, catch_response=True

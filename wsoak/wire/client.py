@@ -168,7 +168,7 @@ class Client:
         """Open a socket; what goes wrong is the connection's ``outcome``, and in the books.
 
         Args:
-            name: for the books; the same for all sockets of one kind.
+            name: for the books; the same for all sockets of one kind (see ``Recorder.series``).
             attempt: 0 for a first attempt, then 1, 2, … for reconnects.
             reply_id: gives the id of the request that a message answers.
             usable_when: says which message makes the socket usable; else the first answer, or the first
@@ -198,6 +198,7 @@ class Client:
                 under_way=under_way,
             )
 
+        name = self.recorder.series(name).name
         self.opening += 1
         under_way = self._under_way.get(name, 0) + 1
         self._under_way[name] = under_way

@@ -109,7 +109,6 @@ class Connection:
         self.client = client
         self.listener = listener
         self.id = client.next_id()
-        self.name = name
         self.state = ""
         self.opening = opening
         self.is_open = opening.is_open
@@ -123,7 +122,8 @@ class Connection:
         self._under_way = under_way
         self._link = link
         self._recorder = client.recorder
-        self._series = client.recorder.series(name)
+        self._series = series = client.recorder.series(name)
+        self.name = series.name
         # what few sockets need is made when it is needed: a hundred thousand of them must fit
         self._replies: Replies | None = None
         self._inbox: Inbox | None = None
