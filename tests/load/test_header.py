@@ -57,6 +57,8 @@ def test_a_command_line_is_shown_without_secrets(arguments: list[str], shown: li
         ("http://u:a?s3cret#@h/x", "http://***@h/x"),
         ("http://h/#access_token=s3cret", "http://h/#access_token=***"),
         ("http://h/?a=s3cret#b=s3cret", "http://h/?a=***#b=***"),
+        ("ws://h/ws?s3cret", "ws://h/ws?***"),
+        ("ws://h/ws?a=1&s3cret&b=", "ws://h/ws?a=***&***&b=***"),
         ("a=b@c", "a=b@c"),
         ("who?me=1", "who?me=1"),
     ],

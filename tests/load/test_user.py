@@ -111,13 +111,15 @@ def test_a_certificate_that_nobody_trusts_is_refused_unless_that_is_wanted(
         ("?token=t", None, "/"),
         ("/chat/5?x=1", "chat", "chat"),
         ("/chat/5?x=1", None, "/chat/{id}"),
+        ("ws://127.0.0.1:PORT/chat/?x=t", None, "/chat/"),
+        ("http://u:t@127.0.0.1:PORT?x=t", None, "/"),
     ],
 )
 def test_a_socket_is_named_by_its_path_without_the_query(
     path: str, name: str | None, expected: str, tmp_path: Path
 ) -> None:
     def body(user: Any) -> None:
-        user.connect(path, name=name)
+        user.connect(path.replace("PORT", str(listener.port)), name=name)
         rest()
 
     with listening(echo) as listener:
@@ -129,6 +131,35 @@ def test_a_socket_is_named_by_its_path_without_the_query(
         )
     assert record.name == expected
     assert "=t" not in record.path
+
+
+def test_log_in_and_socket_may_live_on_different_hosts(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def server(peer: Peer) -> None:
+        asked.append(peer.path)
+        echo(peer)
+
+    def body(user: Any) -> None:
+        with user.connect(f"ws://127.0.0.1:{other.port}/client/?hub=chat", name="chat") as ws:
+            assert ws.request({"reply_to": 1}, reply_to=1) is not None
+        with pytest.raises(ValueError, match=r"^'ftp://x/' is not a host to load: .*\.$"):
+            user.connect("ftp://x/?token=t")
+        with pytest.raises(ValueError, match=r"a # must be written %23"):
+            user.connect("/chat#5")
+        asked.append("done")
+        rest()
+
+    with listening(echo) as front, listening(server) as other:
+        (record,) = records(
+            script(body),
+            host=url_of(front, path="/api?token=t"),
+            run_dir=tmp_path / "r",
+            done=lambda _: asked[-1:] == ["done"],
+        )
+        assert front.accepted == 0
+    assert asked == ["/client/?hub=chat", "done"]
+    assert (record.outcome, record.name, record.path) == ("open", "chat", "/client/?hub=***")
 
 
 def test_many_sockets_are_opened_at_a_time_in_order(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def _tell(found: Sequence[Row], nowhere: Row) -> int:
     asked = found[0]
     if asked[1].outcome == UNASKABLE:
         raise Refused(
-            "The path or a header cannot be sent: it is not printable ASCII, breaks a line, has a #, or is a "
+            "The path or a header cannot be sent: it holds a control character or a #, or is a "
             "header of the handshake's own."
         )
     there = [

@@ -225,13 +225,13 @@ def read(endpoint: Endpoint, path: str, tls: ssl.SSLContext, recorder: Recorder)
         if endpoint.secure
         else http.client.HTTPConnection(endpoint.host, endpoint.port)
     )
-    headers = {"Accept": "application/json", "Host": endpoint.authority}
+    headers = dict(endpoint.headers([("Accept", "application/json"), ("Host", endpoint.authority)]))
     try:
         # apart: the way there and back is to be short
         connection.connect()
         for _ in range(READINGS):
             sent_ns = recorder.clock_ns()
-            connection.request("GET", endpoint.resource(path), headers=headers)
+            connection.request("GET", endpoint.http_path(path), headers=headers)
             answer = connection.getresponse()
             received_ns = recorder.clock_ns()
             body = answer.read(MAX_BODY_BYTES)

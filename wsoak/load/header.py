@@ -20,6 +20,9 @@ from wsoak.judge.latency_limit import LatencyLimit
 
 PACKAGES: Final = ("locust", "gevent", "websocket-client", "PyJWT", "numpy", "hdrhistogram")
 
+_PARAMETER: Final = re.compile(r"([?&#](?=[^&#\s])(?:[^=&#\s]+=)?)[^&#\s]*")
+"""A parameter of a query or fragment: its beginning with its name, where it has one, and its value."""
+
 _SECRET_OPTION: Final = re.compile(r"(pass|secret|token|key|cred|auth)", re.IGNORECASE)
 
 
@@ -46,7 +49,7 @@ def without_credentials(text: str) -> str:
     """A URL without user, password and the values in its query and fragment; any other text as it is."""
     # to the last @: a password can hold any character, and too much masked does no harm
     text = re.sub(r"(\w+://)\S*@", r"\1***@", text)
-    return re.sub(r"([?&#][^=&#\s]+)=[^&#\s]*", r"\1=***", text) if "://" in text else text
+    return _PARAMETER.sub(r"\1***", text) if "://" in text else text
 
 
 def versions() -> dict[str, str]:

@@ -44,7 +44,7 @@ from wsoak.load.sequence import Sequence as PushSequence
 from wsoak.wire.client import Hello
 from wsoak.wire.connection import Connection
 from wsoak.wire.dial import Request
-from wsoak.wire.endpoint import Endpoint
+from wsoak.wire.endpoint import Endpoint, path_of
 from wsoak.wire.message import Predicate
 from wsoak.wire.replies import ReplyId, reply_to
 
@@ -129,7 +129,8 @@ class WebSocketUser(User):
         against a server that refuses is a storm, and should be one only when that is wanted.
 
         Args:
-            path: with query, under the host's own path; the host's path itself where empty.
+            path: with query, under the host's own path; the host's path itself where empty; or an absolute
+                URL (ws, wss, http, https), such as one that the server gave, with nothing of the host's own.
             name: for the books and Locust's tables, the same for all sockets of one kind; unless given, the
                 path without its query, with ``{id}`` for what looks like an id (see ``names``).
             hello: a first-message log-in, as the last phase of the opening.
@@ -146,13 +147,14 @@ class WebSocketUser(User):
             the connection, open or not: see ``is_open``, ``outcome``.
 
         Raises:
-            ValueError: when the request cannot be sent (a line break in a header, …).
+            ValueError: when the request cannot be sent (a line break in a header, a URL of no socket, …).
             locust.exception.StopUser: under ``--reconnect none``, instead of an attempt after a failure.
         """
-        name = self.generator.recorder.series(name or name_of(path)).name
+        name = self.generator.recorder.series(name or name_of(path_of(path))).name
+        endpoint, path = self.endpoint.aim(path)
         attempt = self._wait_for_turn(name, slot, fresh)
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
-        endpoint, request = self.endpoint, Request(path, pairs, subprotocols, origin)
+        request = Request(path, pairs, subprotocols, origin)
         connection = self.generator.client.open(
             endpoint,
             request,
@@ -247,6 +249,7 @@ class WebSocketUser(User):
                 max_retries=0,
             )
             # geventhttpclient declares it for the class
+            self._http.auth_header = self.endpoint.authorization
             setattr(self._http.client, "redirect_response_codes", frozenset())  # noqa: B010
         return self._http
 

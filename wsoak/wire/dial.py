@@ -203,7 +203,7 @@ class Dialer:
             endpoint.authority,
             endpoint.resource(request.path),
             key,
-            request.headers,
+            endpoint.headers(request.headers),
             request.subprotocols,
             request.origin,
         )
@@ -333,7 +333,7 @@ class Dialer:
             self._tls = ssl.create_default_context()
         started_ns = time.perf_counter_ns()
         try:
-            stream = TlsStream(opening.stream.sock, self._tls, endpoint.host)
+            stream = TlsStream(opening.stream.sock, self._tls, endpoint.server_name)
             opening.stream = stream
             while not stream.handshake():
                 stream.wait_readable()

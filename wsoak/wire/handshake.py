@@ -95,7 +95,7 @@ def build_request(
     owns.
     """
     if not _is_resource(resource):
-        raise ValueError("the resource must begin with / and be printable ASCII without spaces and without #")
+        raise ValueError("the path holds a control character or a #: in a path, a # must be written %23")
     _refuse_line_breaks("Host", host_header)
     _refuse_line_breaks("Sec-WebSocket-Key", key)
     lines = [

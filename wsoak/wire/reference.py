@@ -138,15 +138,16 @@ def _options(endpoint: Endpoint, request: Request) -> tuple[str, dict[str, Any]]
         ValueError: when the request cannot be sent.
     """
     resource = endpoint.resource(request.path)
+    given_headers = endpoint.headers(request.headers)
     # for its checks: websocket-client would send a line break inside a header's value
     build_request(
-        endpoint.authority, resource, new_key(), request.headers, request.subprotocols, request.origin
+        endpoint.authority, resource, new_key(), given_headers, request.subprotocols, request.origin
     )
     url = f"{endpoint.scheme}://{_bracketed(endpoint.host)}:{endpoint.port}{resource}"
     if parse_url(url)[2] != resource:
         raise ValueError("websocket-client cannot ask for this path: percent-encode its semicolons")
-    given = {name.lower() for name, _ in request.headers}
-    headers = [f"{name}: {value}" for name, value in request.headers]
+    given = {name.lower() for name, _ in given_headers}
+    headers = [f"{name}: {value}" for name, value in given_headers]
     if "user-agent" not in given:
         headers.append("User-Agent: wsoak")
     if request.subprotocols:

@@ -104,7 +104,7 @@ class Prober:
 
     def answers(self, endpoint: Endpoint, request: Request, paths: Sequence[str]) -> list[Answer]:
         """What each of these paths, from the server's root on, gets with the request's headers; in order."""
-        root = replace(endpoint, prefix="")
+        root = replace(endpoint, prefix="", query="")
         pool = Pool(AT_ONCE)
         try:
             return list(pool.map(lambda path: self.answer(root, replace(request, path=path)), paths))
@@ -118,7 +118,9 @@ class Prober:
         4.2.2). What refuses even this one, such as a gateway, has not looked for a route.
         """
         key = new_key()
-        head = build_request(endpoint.authority, path, key).replace(_VERSION, _NO_VERSION)
+        head = build_request(endpoint.authority, path, key, endpoint.headers(())).replace(
+            _VERSION, _NO_VERSION
+        )
         parser = HeadParser(key, ())
 
         def upgrade(opening: Opening, alarm: Alarm) -> None:

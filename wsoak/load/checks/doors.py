@@ -141,7 +141,8 @@ def _controlled(doors: Sequence[Door], tried: Callable[[Sequence[Door]], list[Tr
 
 def _try(scenario: str, door: Door, endpoint: Endpoint, prober: Prober) -> Tried:
     try:
-        connection = prober.client.open(endpoint, Request(door.path, list(door.headers)), door.name)
+        aimed, path = endpoint.aim(door.path)
+        connection = prober.client.open(aimed, Request(path, list(door.headers)), door.name)
     except ValueError as error:
         # a line break in a header; its text repeats no value
         accepted, seen = False, f"not tried: {error}"

@@ -14,7 +14,7 @@ from wsoak.load.checks.steps import Step
 from wsoak.load.clock import READ_TIMEOUT_S
 from wsoak.wire.connection import Connection
 from wsoak.wire.dial import Alarm, Dialer, Opening
-from wsoak.wire.endpoint import Endpoint
+from wsoak.wire.endpoint import Endpoint, mask_query
 
 if TYPE_CHECKING:
     from wsoak.load.user import WebSocketUser
@@ -55,7 +55,7 @@ def _connect(user: WebSocketUser, endpoint: Endpoint) -> Opening:
         opening.drop()
     else:
         recorder, name = generator.recorder, type(user).__name__
-        failed = Connection(client, name, endpoint.prefix or "/", opening, None)
+        failed = Connection(client, name, mask_query(endpoint.resource("")), opening, None)
         recorder.opening_ended(recorder.series(name), opening.outcome)
         recorder.connection_ended(failed.record(recorder.clock_ns()))
     return opening
@@ -69,7 +69,7 @@ def _health(user: WebSocketUser, endpoint: Endpoint, scenario: str, path: str) -
         error = user.api("GET", path).error
     took_ns = recorder.clock_ns() - started_ns
     if error:
-        text = f"GET {endpoint.resource(path)}: {error}"
+        text = f"GET {endpoint.http_path(path)}: {error}"
         recorder.observe("health-failed", scenario, 1, 1, text)
         return Step(scenario, "health", "failed", text, "health-failed")
     return Step(scenario, "health", "ok", f"{path}, {duration(took_ns)}, {_clock(user, endpoint, path)}")

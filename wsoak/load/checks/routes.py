@@ -59,7 +59,8 @@ class Verdict:
 def same(path: str, answer: Answer, nowhere_path: str, nowhere: Answer) -> bool:
     """Whether two paths got the same answer, but for the path in it."""
     return answer.status == nowhere.status and (
-        answer.body.replace(path.partition("?")[0], "") == nowhere.body.replace(nowhere_path, "")
+        answer.body.replace(path.partition("?")[0], "")
+        == nowhere.body.replace(nowhere_path.partition("?")[0], "")
     )
 
 
