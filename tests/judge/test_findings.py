@@ -27,13 +27,24 @@ def ids(made: Books) -> list[str]:
 
 
 def times(count: int, make: Any, *arguments: Any, every_s: float = 1.0, **fields: Any) -> list[Any]:
-    """``count`` records, one each ``every_s``."""
-    return [make(*arguments, at_s=every_s * n, **fields) for n in range(count)]
+    """``count`` records, one each ``every_s``, of different ages unless told otherwise."""
+    return [
+        make(
+            *arguments,
+            at_s=every_s * n,
+            **{**({} if make is failed else {"age_s": AGES_S[n % 11]}), **fields},
+        )
+        for n in range(count)
+    ]
+
+
+AGES_S = [3.0 + 4.1 * (7 * n % 11) for n in range(11)]
 
 
 WELL = times(10, healthy)
 UNUSED: dict[str, Any] = {"usable": False, "messages_received": 0, "age_s": 0.01}
 IDLE: dict[str, Any] = {"age_s": 61.0, "idle_s": 60.0}
+BUSY: dict[str, Any] = {"age_s": 6.0, "idle_s": 0.02}
 
 HAPROXY_503 = (
     "<html><body><h1>503 Service Unavailable</h1>\n"
@@ -79,6 +90,14 @@ FAULTS: list[tuple[str, list[ConnectionRecord]]] = [
     ("too-big", times(10, closed, 1009)),
     ("idle-timeout", times(10, broken, "eof", **IDLE)),
     ("idle-timeout", times(10, closed, 1001, **IDLE)),
+    ("idle-timeout", times(10, broken, "reset", **IDLE)),
+    ("idle-timeout", times(10, broken, "write-failed", **IDLE)),
+    ("idle-timeout", times(10, broken, "reset", age_s=90.0, idle_s=1.0, quiet_s=60.0, every_s=7.0)),
+    ("idle-timeout", times(10, closed, 1000, reason="Idle timeout exceeded", idle_s=3.0)),
+    ("lifetime-cap", times(10, broken, "eof", **BUSY)),
+    ("lifetime-cap", times(10, broken, "reset", **BUSY)),
+    ("lifetime-cap", times(10, closed, 1001, **BUSY)),
+    ("lifetime-cap", times(10, closed, None, **BUSY)),
     ("server-restart", times(10, closed, 1012, every_s=0.01)),
     ("server-restart", times(10, closed, 1001, every_s=0.01)),
     ("server-crash", times(10, closed, 1011)),
@@ -377,8 +396,10 @@ def test_a_server_that_did_no_more_than_answer_pings_was_not_active() -> None:
 
 NOT_IDLE = {
     "all end at one moment": [broken("eof", at_s=0.01 * n, age_s=61.0, idle_s=60.0) for n in range(10)],
-    "unequal silence": [broken("eof", at_s=float(n), age_s=100.0, idle_s=10.0 + 5 * n) for n in range(10)],
-    "no silence to speak of": times(10, broken, "eof", age_s=61.0, idle_s=0.5),
+    "unequal silence": [
+        broken("eof", at_s=float(n), age_s=100.0 + 15 * n, idle_s=10.0 + 5 * n) for n in range(10)
+    ],
+    "no silence to speak of": times(10, broken, "eof", idle_s=0.5),
     "too few": times(4, broken, "eof", **IDLE),
 }
 

@@ -7,7 +7,8 @@
 - ``close_rules``   the same for the ends of opened sockets
 - ``observed_rules``  findings that scenarios and probes establish
 - ``rules``         all rules, and which finding explains which
-- ``equal_ends``    sockets that ended after one same silence
+- ``equal_ends``    sockets that ended at one same age, or after one same silence
+- ``equal_evidence``  why an age, a silence or neither ended them, in a sentence
 - ``storms``        clients that reconnect without waiting
 - ``evidence``      the sentences with figures that a finding carries
 - ``findings``      what went wrong: the rules applied to a run's books

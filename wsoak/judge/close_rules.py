@@ -51,6 +51,16 @@ CLOSE_RULES: Final[tuple[Rule, ...]] = (
         "raise it.",
     ),
     Rule(
+        "lifetime-cap",
+        "close",
+        lambda kind, _group, facts: kind in facts.capped_ends,
+        "were cut at one same age, whatever they were doing",
+        "A balancer, gateway or server ends each socket at a fixed age: look for its cap on a connection's "
+        "or request's duration (Envoy `max_connection_duration`, an ingress's or a cloud balancer's "
+        "back-end or request time-out, a gateway's limit of hours), and raise it for this route. A client "
+        "must expect it: reconnect with jitter before or after, and resume. Heartbeats do not help.",
+    ),
+    Rule(
         "credentials-expired",
         "close",
         lambda kind, _group, facts: facts.refused_later_only and by_policy(kind),

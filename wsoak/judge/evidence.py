@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from wsoak.judge.equal_evidence import equal_sentence
 from wsoak.judge.rule import Basis, Rule
 from wsoak.judge.rules import DO_NOT_RETRY, SILENCES, TELLS_OF_STORM
 from wsoak.judge.storms import RETRIES_PER_USER_S, WINDOW_S, Storm, storms, users_of
 from wsoak.judge.terminal import quoted, safe
-from wsoak.judge.words import counted, duration, figure, listed, of_all, percentile, span, were
+from wsoak.judge.words import age, counted, duration, figure, listed, of_all, percentile, span, were
 from wsoak.ledger.books import (
     ACTIVE_WITHIN_S,
     Books,
@@ -353,12 +354,12 @@ def _ages(case: Case, _books: Books) -> str | None:
         return None
     mean = sum(group.age_sum_ms for _, group in case.groups) / 1000 / case.count
     if case.count == 1:
-        return f"Its age was {_age(least)}."
-    if _age(least) == _age(greatest):
-        return f"Each ended at an age of {_age(least)}."
+        return f"Its age was {age(least)}."
+    if age(least) == age(greatest):
+        return f"Each ended at an age of {age(least)}."
     # ages add up in whole milliseconds
-    mean_too = f", mean {_age(mean)}" if greatest > _MEAN_FROM_S else ""
-    return f"Ages at the end: {_age(least)} to {_age(greatest)}{mean_too}."
+    mean_too = f", mean {age(mean)}" if greatest > _MEAN_FROM_S else ""
+    return f"Ages at the end: {age(least)} to {age(greatest)}{mean_too}."
 
 
 def _silences(case: Case, _books: Books) -> str | None:
@@ -368,8 +369,12 @@ def _silences(case: Case, _books: Books) -> str | None:
     greatest = max(group.idle_max_s for _, group in case.groups)
     if least > greatest:
         return None
-    between = _age(least) if _age(least) == _age(greatest) else f"{_age(least)} to {_age(greatest)}"
+    between = age(least) if age(least) == age(greatest) else f"{age(least)} to {age(greatest)}"
     return f"The last bytes had come {between} before."
+
+
+def _equal(case: Case, _books: Books) -> str | None:
+    return equal_sentence(case.id, [group for _, group in case.groups])
 
 
 def _burst(case: Case, _books: Books) -> str | None:
@@ -377,8 +382,8 @@ def _burst(case: Case, _books: Books) -> str | None:
         return None
     took_s = case.last_s - case.first_s
     if took_s <= BURST_S:
-        return f"All within {_age(took_s)}: one stop of the server."
-    return f"Over {_age(took_s)}, not in one burst: several stops, or a server that ends sockets one by one."
+        return f"All within {age(took_s)}: one stop of the server."
+    return f"Over {age(took_s)}, not in one burst: several stops, or a server that ends sockets one by one."
 
 
 def _activity(case: Case, _books: Books) -> str | None:
@@ -429,6 +434,7 @@ _DETAILS: Final[Mapping[Basis, Sequence[Detail]]] = MappingProxyType(
             _replied,
             _ages,
             _silences,
+            _equal,
             _burst,
             _activity,
             _states,
@@ -452,10 +458,6 @@ def percentile_pair(histogram: Histogram) -> str:
 
 def _rate(per_s: float, digits: int = 3) -> str:
     return f"{per_s:,.0f}" if per_s >= 10**digits else f"{per_s:.{digits}g}"
-
-
-def _age(seconds: float) -> str:
-    return duration(seconds * NS_PER_S) if seconds < 1 else span(seconds)
 
 
 def _gathered(samples: Iterable[Sequence[str]], most: int = 3) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from wsoak.judge.equal_ends import idle_ends
+from wsoak.judge.equal_ends import equal_ends
 from wsoak.judge.evidence import (
     FEW_SHARE,
     Case,
@@ -30,7 +30,8 @@ from wsoak.judge.rule import (
     counts_against_server,
     is_refusal,
     is_reset,
-    may_be_idle_end,
+    may_be_cut,
+    says_idle,
 )
 from wsoak.judge.rules import (
     AFTERMATH,
@@ -150,13 +151,17 @@ def _facts(books: Books, name: str, ends: list[tuple[EndKind, EndGroup]]) -> Fac
         for kind, _ in ends
         if is_refusal(kind) and not (rejected_status(kind.outcome) == 403 and missing)
     ]
+    cut = [(kind, group) for kind, group in ends if may_be_cut(kind)]
+    after_silence, at_age = equal_ends(cut)
+    said_idle = frozenset(kind for kind, group in ends if says_idle(kind, group))
     resets = [group for kind, group in ends if is_reset(kind) and not kind.ended_by_run]
     return Facts(
         observed=observed,
         opened=opened,
         refused_later_only=bool(refusals) and all(kind.reconnect for kind in refusals),
         resets_while_active=2 * sum(group.active for group in resets) > sum(group.count for group in resets),
-        idle_ends=idle_ends((kind, group) for kind, group in ends if may_be_idle_end(kind)),
+        idle_ends=after_silence | said_idle,
+        capped_ends=at_age,
     )
 
 

@@ -5,6 +5,7 @@ A rule's ``claims`` is put together from the small claims below.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -35,8 +36,8 @@ class Facts:
 
     ``observed``: ids that an observation of this name speaks for. ``opened``: some handshake succeeded.
     ``refused_later_only``: log-ins were refused on reconnects, and never on a first attempt.
-    ``resets_while_active``: most resets came while the server was writing. ``idle_ends``: the ways to end
-    that came after one same time of silence.
+    ``resets_while_active``: most resets came while the server was writing. ``idle_ends`` and ``capped_ends``:
+    the ways to end that came after one same time of silence, and at one same age.
     """
 
     observed: frozenset[str] = frozenset()
@@ -44,6 +45,7 @@ class Facts:
     refused_later_only: bool = False
     resets_while_active: bool = False
     idle_ends: frozenset[EndKind] = frozenset()
+    capped_ends: frozenset[EndKind] = frozenset()
 
 
 Claim = Callable[[EndKind, EndGroup, Facts], bool]
@@ -86,12 +88,29 @@ def is_reset(kind: EndKind) -> bool:
     return broke(kind) and kind.detail not in (DETAIL_EOF, DETAIL_HEARTBEAT_LOST)
 
 
-def may_be_idle_end(kind: EndKind) -> bool:
-    """Whether a proxy or server that loses patience with a silent socket could end it in this way."""
+def may_be_cut(kind: EndKind) -> bool:
+    """Whether a proxy or server that ends sockets by a clock could end one in this way.
+
+    By end of stream or reset, which a write may have met first; with 1001 or a close frame without a code.
+    """
     if kind.outcome != OPEN or kind.ended_by_run:
         return False
-    by_eof = broke(kind) and kind.detail == DETAIL_EOF
-    return by_eof or (kind.initiator == "server" and kind.code in (1001, NO_STATUS))
+    by_network = broke(kind) and kind.detail != DETAIL_HEARTBEAT_LOST
+    return by_network or (kind.initiator == "server" and kind.code in (1001, NO_STATUS))
+
+
+def says_idle(kind: EndKind, group: EndGroup) -> bool:
+    """Whether the server closed the socket and said itself that it had been silent for too long."""
+    said = group.reasons.texts
+    return (
+        kind.outcome == OPEN
+        and kind.initiator == "server"
+        and bool(said)
+        and all(_SAYS_IDLE.search(text) for text in said)
+    )
+
+
+_SAYS_IDLE: Final = re.compile(r"\b(idle|inactiv\w+|no activity)\b", re.IGNORECASE)
 
 
 def broke(kind: EndKind) -> bool:

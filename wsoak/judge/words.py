@@ -91,3 +91,8 @@ def figure(number: float) -> str:
         return f"{number:,.0f}"
     text = f"{number:.1f}" if number >= 10 else f"{number:.2f}"
     return text.rstrip("0").rstrip(".")
+
+
+def age(seconds: float) -> str:
+    """A time in seconds, of which parts of one count: ``250 ms``, ``6.2 s``, ``2 min``."""
+    return duration(seconds * NS_PER_S) if seconds < 1 else span(seconds)

@@ -7,6 +7,7 @@
 - ``hdr_encoding`` HdrHistogram's encoding of few buckets
 - ``timeline``   the counters of one second and name
 - ``recorder``   what the hot path writes to; hands out deltas
+- ``sample``     a hundred ends of sockets, kept whole
 - ``delta``      what was recorded since the last hand-out: plain values, mergeable in any order
 - ``books``      all deltas added up: the state that rules and reports read
 - ``rundir``     the run directory: the only reader and writer of its files

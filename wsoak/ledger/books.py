@@ -17,6 +17,7 @@ from wsoak.ledger.delta import Delta
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import CANCELLED, OPEN, TIMEOUT_UPGRADE, says_no_backend
 from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
+from wsoak.ledger.sample import EndSample
 from wsoak.ledger.timeline import ZERO, CounterRow, plus, value
 
 SAMPLES: Final = 3
@@ -122,6 +123,7 @@ class EndGroup:
     ``first_s`` and ``last_s`` are Unix seconds of the end; ``idle`` is the time between the last bytes
     received and the end, and ``heard`` the Unix seconds of those bytes; ``active`` counts the connections
     whose last message (pings and pongs go on while nobody speaks) came under ``ACTIVE_WITHIN_S`` before it.
+    ``sample`` has some of those ends that are not the run's.
     ``tcp`` is the TCP phase of those that got through it, whatever came of them.
 
     ``crowds`` has the opened ones by worker and by the binary digits of ``opening``: 1, 2 to 3, 4 to 7, …
@@ -146,6 +148,7 @@ class EndGroup:
     tcp_max_ms: float = 0.0
     crowds: dict[tuple[str, int], Crowd] = field(default_factory=dict)
     onsets: dict[str, tuple[int, int]] = field(default_factory=dict)
+    sample: EndSample = field(default_factory=EndSample)
     errors: Samples = field(default_factory=Samples)
     bodies: Samples = field(default_factory=Samples)
     reasons: Samples = field(default_factory=Samples)
@@ -167,6 +170,8 @@ class EndGroup:
         if idle_s is not None:
             quiet_s = idle_s if record.quiet_s is None else record.quiet_s
             self._add_silence(idle_s, quiet_s, ended_at - idle_s)
+            if not record.ended_by_run:
+                self.sample.add_record(record)
         tcp_ms = record.tcp_ms
         if tcp_ms is not None:
             self.tcp_count += 1
@@ -228,6 +233,7 @@ class EndGroup:
             self._crowd(worker, digits).add(crowd)
         for worker, onset in other.onsets.items():
             self._add_onset(worker, onset)
+        self.sample.add(other.sample)
         for sort in ("errors", "bodies", "reasons", "server_errors", "paths"):
             getattr(self, sort).add(getattr(other, sort).texts)
 
