@@ -24,6 +24,7 @@ from wsoak.ledger.histogram import (
     SPARSE_LIMIT,
     Histogram,
     bucket_of,
+    rank_of,
 )
 
 IN_RANGE = st.integers(LOWEST_NS, HIGHEST_NS) | st.integers(LOWEST_NS, 5_000_000)
@@ -53,11 +54,48 @@ def test_bucket_bounds_are_those_of_hdrhistogram_for_every_bucket() -> None:
     assert MIDDLE.tolist() == [(low + high + 1) // 2 for low, high in zip(lows, highs, strict=True)]
 
 
-@settings(deadline=None, max_examples=50)
+def equivalent(value_ns: int) -> int:
+    """The highest value that falls into the same bucket."""
+    return int(HIGHEST_EQUIVALENT[bucket_of(np.array([value_ns], dtype=np.int64))[0]])
+
+
 @given(st.lists(IN_RANGE, min_size=1, max_size=150))
-def test_percentiles_are_those_of_hdrhistogram(values_ns: list[int]) -> None:
-    expected = hdr_of(values_ns).get_percentile_to_value_dict(PERCENTS)
-    assert Histogram.of(values_ns).percentiles_ns(PERCENTS) == [expected[percent] for percent in PERCENTS]
+def test_a_percentile_is_the_least_value_at_or_below_which_that_share_lies(values_ns: list[int]) -> None:
+    ordered, n = sorted(values_ns), len(values_ns)
+    # in thousandths of a percent, as whole numbers: -(-a // b) is the ceiling of a / b
+    expected = [ordered[-(-round(1000 * percent) * n // 100_000) - 1] for percent in PERCENTS]
+    assert Histogram.of(values_ns).percentiles_ns(PERCENTS) == list(map(equivalent, expected))
+
+
+@pytest.mark.parametrize(
+    ("percent", "total", "rank"),
+    [
+        (99, 160, 159),
+        (99, 100, 99),
+        (99, 101, 100),
+        (99.9, 1000, 999),
+        (99.9, 999, 999),
+        (99.9, 1, 1),
+        (7, 100, 7),
+        (55, 100, 55),
+        (0.1, 10, 1),
+        (50, 1, 1),
+        (50, 2, 1),
+        (50, 3, 2),
+        (100, 7, 7),
+        (120, 7, 7),
+    ],
+)
+def test_the_rank_is_rounded_up_and_exact_where_it_is_whole(percent: float, total: int, rank: int) -> None:
+    assert rank_of(percent, total) == rank
+    assert Histogram.of([S * (1 + n) // 100 for n in range(total)]).percentile_ns(percent) == equivalent(
+        S * rank // 100
+    )
+
+
+@given(st.integers(1, 99_999), st.integers(1, 10**12))
+def test_a_rank_is_exact_for_any_total(thousandths: int, total: int) -> None:
+    assert rank_of(thousandths / 1000, total) == max(1, -(-thousandths * total // 100_000))
 
 
 @given(st.lists(IN_RANGE, min_size=1, max_size=150))

@@ -11,7 +11,10 @@ as recording ten of them one by one.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Final, Self
 
 import numpy as np
@@ -80,8 +83,20 @@ _LAST: Final = int(bucket_of(np.array([HIGHEST_NS], dtype=np.int64))[0])
 """The bucket of 60 s, which also holds what lies above."""
 
 
-def _rank(percent: float, total: int) -> int:
-    return max(1, int(min(percent, 100.0) * total / 100 + 0.5))
+def rank_of(percent: float, total: int) -> int:
+    """Which of ``total`` values, counted from the least as 1, is this percentile: ⌈percent / 100 · total⌉.
+
+    The nearest-rank definition (Hyndman and Fan, "Sample Quantiles in Statistical Packages", 1996, type 1).
+    HdrHistogram's own rule rounds the rank, and is one too low for half of all small totals.
+    """
+    # exact: in floats, 0.07 * 100 is more than 7
+    return min(max(1, math.ceil(_exactly(percent) * total / 100)), total)
+
+
+@lru_cache(maxsize=1024)
+def _exactly(percent: float) -> Fraction:
+    """The number as it is written, in decimal digits."""
+    return Fraction(repr(float(percent)))
 
 
 class Histogram:
@@ -191,8 +206,9 @@ class Histogram:
         return None if not len(buckets) else int(_LOW[buckets[0]])
 
     def percentiles_ns(self, percents: Sequence[float]) -> list[int | None]:
-        """The value at each percentile (above 0, to 100), by HdrHistogram's rule; ``None`` without values.
+        """The value at each percentile (above 0, to 100); ``None`` without values.
 
+        It is the highest value equivalent to the least one at or below which so many lie; see ``rank_of``.
         A percentile that falls among the values above 60 s reads as the last bucket; see ``saturated_at``.
         """
         buckets, counts = self.filled()
@@ -200,7 +216,7 @@ class Histogram:
             return [None] * len(percents)
         cumulative = np.cumsum(counts)
         total = int(cumulative[-1])
-        ranks = [_rank(percent, total) for percent in percents]
+        ranks = [rank_of(percent, total) for percent in percents]
         return [int(HIGHEST_EQUIVALENT[buckets[i]]) for i in np.searchsorted(cumulative, ranks)]
 
     def percentile_ns(self, percent: float) -> int | None:
@@ -210,7 +226,7 @@ class Histogram:
     def saturated_at(self, percent: float) -> bool:
         """Whether the value at this percentile lies above 60 s, so that it is not known."""
         total = self.total
-        return self.over > 0 and _rank(percent, total) > total - self.over
+        return self.over > 0 and rank_of(percent, total) > total - self.over
 
     def count_within(self, limit_ns: int) -> int:
         """How many values are at most ``limit_ns``, to the histogram's resolution.
