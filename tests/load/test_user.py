@@ -473,6 +473,37 @@ def test_after_a_socket_that_held_the_back_off_begins_anew(
     assert reconnecting(answered_then_closed, "backoff", tmp_path, monkeypatch) == (numbers, [1, 1, 1])
 
 
+@pytest.mark.parametrize("code", [1000, 1011])
+def test_the_next_conversation_does_not_wait_after_one_that_the_server_ended_with_1000(
+    code: int, tmp_path: Path
+) -> None:
+    def server(peer: Peer) -> None:
+        peer.accept()
+        peer.hear_text()
+        peer.send(frame(TEXT, '{"reply_to": 1}') + close_frame(code))
+        peer.wait_for_end()
+
+    def body(user: Any) -> None:
+        # under this policy a reconnect ends the user
+        for _ in range(3):
+            with user.connect("/ask") as ws:
+                assert ws.request({"id": 1}, reply_to=1) is not None
+        rest()
+
+    with listening(server) as listener:
+        wanted = 3 if code == 1000 else 1
+        found = records(
+            script(body),
+            host=url_of(listener),
+            run_dir=tmp_path,
+            done=lambda made: made.books().count("closed") == wanted,
+            arguments=("--reconnect", "none"),
+        )
+    assert [(record.initiator, record.code, record.attempt) for record in found] == [
+        ("server", code, 0)
+    ] * wanted
+
+
 def test_a_peer_that_was_lost_is_reconnected_to_as_after_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1434,8 +1434,8 @@ def test_over_tls_an_end_without_a_close_frame_is_an_eof(certificates: Certifica
 
 
 class _BrokenInbox(Inbox):
-    def put(self, message: Message) -> bool:
-        raise RuntimeError(f"wsoak's own mistake with {message}")
+    def put(self, message: Message, stray: bool = False) -> bool:
+        raise RuntimeError(f"wsoak's own mistake with {message}, {stray}")
 
 
 def test_a_message_that_breaks_us_ends_the_connection_and_leaves_it_not_deaf(

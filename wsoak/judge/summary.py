@@ -253,7 +253,7 @@ def _requests(books: Books) -> Iterator[str]:
         f"{count:,} {text}"
         for counter, text in (
             ("late_replies", "came after their time-out"),
-            ("unmatched", "were waited for by nobody"),
+            ("unmatched", "had the id of no request in flight (`expect` and `subscribe` see them)"),
             ("dropped", "did not fit an inbox"),
         )
         if (count := books.count(counter))

@@ -153,6 +153,9 @@ REPLY_LOST: Final = "closed before the reply"
 DROPPED: Final = "dropped by the shape"
 """The reason of a close that the run's shape asks for, to see how the users come back."""
 
+OF_THE_RUN: Final = frozenset({RUN_ENDED, DROPPED})
+"""Reasons of closes that the run makes, whatever the socket was doing."""
+
 CloseClass = Literal[
     "normal",
     "going-away",

@@ -60,8 +60,9 @@ COUNTERS: Final = (
 those that we failed; ``usable`` sockets whose first expected message came; ``closed`` opened sockets that
 ended. ``requests_sent`` are those of ``sent`` that ask for an answer, ``replies_received`` those of
 ``received`` that are one. ``requests`` = ``replies`` + ``reply_timeouts`` + ``reply_lost`` (the socket closed
-first) + still in flight. ``late_replies`` came after their time-out; ``unmatched`` messages nobody waited for
-or subscribed to; ``dropped`` of those, the ones that a full inbox could not keep.
+first) + still in flight. ``late_replies`` came after their time-out; ``unmatched`` are
+messages with the id of no request in flight, such as events of a subscription, and go to ``expect`` and
+``subscribe``; ``dropped`` messages that answer no request, and that a full inbox could not keep.
 ``arrived`` = ``served`` + ``unserved`` (waited longer than their patience) + still waiting.
 """
 

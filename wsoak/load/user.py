@@ -134,14 +134,15 @@ class WebSocketUser(User):
             name: for the books and Locust's tables, the same for all sockets of one kind; unless given, the
                 path without its query, with ``{id}`` for what looks like an id (see ``names``).
             hello: a first-message log-in, as the last phase of the opening.
-            reply_id: gives the id of the request that a message answers; its ``reply_to`` unless given.
+            reply_id: gives the id of the request that a message answers, a list where it answers several; its
+                ``reply_to`` unless given. A message whose id is of no request in flight goes to ``expect``
+                and ``subscribe``.
             usable_when: says which message makes the socket usable; the first answer, or the first message
                 that ``expect`` was asked for, unless given.
             heartbeat_s: seconds between pings, instead of ``--heartbeat``.
             slot: tells apart sockets of one name that a user holds at the same time.
             fresh: this is about something new, such as a new session, and no second attempt at the same:
-                a close code that forbids one does not count, and after a usable socket that the server
-                closed with 1000 it is no reconnect.
+                a close code that forbids one does not count.
 
         Returns:
             the connection, open or not: see ``is_open``, ``outcome``.
@@ -213,7 +214,7 @@ class WebSocketUser(User):
     def _wait_for_turn(self, name: str, slot: int, fresh: bool) -> int:
         """Wait before a reconnect as the policy says; the attempt's number, 0 where it is no reconnect."""
         last, attempt = self._last.get((name, slot), (None, 0))
-        if last is None or not _went_wrong(last) or (fresh and _was_done(last)):
+        if last is None or not _went_wrong(last):
             return 0
         attempt = 1 if last.usable and last.age_s >= HELD_S else attempt + 1
         if self.options.reconnect == "none":
@@ -527,8 +528,11 @@ def _was_done(connection: Connection) -> bool:
 
 
 def _went_wrong(connection: Connection) -> bool:
-    """Whether opening it again is a reconnect: it failed, or the peer ended it, or gave us cause to."""
-    return (
+    """Whether opening it again is a reconnect: it failed, or the peer ended it, or gave us cause to.
+
+    A conversation that the server ends with 1000 went well, and the next one is not to wait.
+    """
+    return not _was_done(connection) and (
         connection.outcome != outcomes.OPEN
         or connection.initiator in ("server", "network")
         or connection.reason == outcomes.DROPPED

@@ -270,7 +270,9 @@ class Connection:
     def subscribe(self, handler: Callable[[Message], Any]) -> None:
         """Have ``handler`` called with each message that answers no request and that nobody expects.
 
-        It runs on a greenlet, in order, and may block; what came before, and was not asked for, comes first.
+        That includes messages with the id of a request that has been answered, such as the events of a
+        subscription, and answers that come too late. It runs on a greenlet, in order, and may block; what
+        came before, and was not asked for, comes first.
         """
         self._made_inbox().subscribe(handler)
 
@@ -333,7 +335,12 @@ class Connection:
             self._until_closed().wait()
 
     def begin_close(self, code: int = 1000, reason: str = "", timeout: float | None = None) -> None:
-        """Send a close frame and come back at once; the rest happens by itself, in ``timeout`` seconds."""
+        """Send a close frame and come back at once; the rest happens by itself, in ``timeout`` seconds.
+
+        Where the server's close frame has come already, the server closed first, and the books say so.
+        """
+        if self.is_open and self._link is not None and reason not in outcomes.OF_THE_RUN:
+            self._link.catch_up()
         self._close_with(self._closing.begin(code, reason), timeout)
 
     def mark_usable(self) -> None:
@@ -398,7 +405,8 @@ class Connection:
 
     def fail(self) -> None:
         """Something of ours broke while it read: say so to the peer, and end."""
-        self.begin_close(1011, "the client failed")
+        # what it read, and could not take, is not looked at again
+        self._close_with(self._closing.begin(1011, "the client failed"), None)
         self.give_up()
 
     # -------------------------------------------------------------------------------- the link's view
@@ -412,26 +420,24 @@ class Connection:
         self._bytes_received += size
         self._last_message_ns = now_ns
         message = Message(data, now_ns)
+        stray = False
         if self._usable_when is not None and ask(self._usable_when, message):
             self._usable_when = None
             self._became_usable(now_ns)
         if self._replies is not None:
             answered = self._replies.answer(message, now_ns)
-            if answered is not None:
-                if answered:
-                    if self._usable_ns is None and self._usable_when is None:
-                        self._became_usable(now_ns)
-                    # last: whoever waits runs at once
-                    answered.wake(message)
-                    return
-                if self.listener is not None:
-                    self.listener.received(self.name, size)
+            if answered:
+                if self._usable_ns is None and self._usable_when is None:
+                    self._became_usable(now_ns)
+                # last: whoever waits runs at once
+                answered.wake(message)
                 return
+            stray = answered is not None
         self._last_push = message
         self._last_push_at = self.messages_received
         if self.listener is not None:
             self.listener.received(self.name, size)
-        self._made_inbox().put(message)
+        self._made_inbox().put(message, stray)
 
     def on_ping(self, payload: bytes) -> None:
         """A ping came: answer it (RFC 6455 section 5.5.3)."""

@@ -1,12 +1,16 @@
 """Inbox: the messages of one connection that answer no request.
 
 Each goes to the greenlet that expects it, else to the subscriber, else it is kept for a later ``expect``.
+*Strays* carry the id of no request in flight: events of a subscription, second answers, late ones. They are
+kept apart, and fewer of them, as a slow server's late answers come on every socket, and mostly nobody asks.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from heapq import merge
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from wsoak.ledger.recorder import Series
@@ -19,7 +23,13 @@ if TYPE_CHECKING:
 INBOX_MESSAGES: Final = 1_000
 """How many messages that nobody asked for are kept; the oldest go first."""
 
+STRAYS_KEPT: Final = 100
+"""How many strays are kept besides; the oldest go first."""
+
 Handler = Callable[[Message], Any]
+
+
+_RECEIVED: Final = attrgetter("received_ns")
 
 
 class Expectation(Waiter):
@@ -35,17 +45,18 @@ class Expectation(Waiter):
 class Inbox:
     """Messages that answer no request, and those who want them."""
 
-    __slots__ = ("_client", "_expectations", "_handing", "_handler", "_kept", "_series")
+    __slots__ = ("_client", "_expectations", "_handing", "_handler", "_kept", "_series", "_strays")
 
     def __init__(self, client: Client, series: Series) -> None:
         self._client = client
         self._series = series
         self._expectations: list[Expectation] = []
         self._kept: deque[Message] = deque()
+        self._strays: deque[Message] | None = None
         self._handler: Handler | None = None
         self._handing: deque[Message] | None = None
 
-    def put(self, message: Message) -> bool:
+    def put(self, message: Message, stray: bool = False) -> bool:
         """Pass a message on; whether somebody expected it."""
         for expectation in self._expectations:
             if not expectation.done and ask(expectation.predicate, message):
@@ -53,6 +64,11 @@ class Inbox:
                 return True
         if self._handler is not None:
             self._hand_over(message)
+            return False
+        if stray:
+            if self._strays is None:
+                self._strays = deque(maxlen=STRAYS_KEPT)
+            self._strays.append(message)
             return False
         if len(self._kept) >= INBOX_MESSAGES:
             self._kept.popleft()
@@ -62,11 +78,9 @@ class Inbox:
 
     def take(self, predicate: Predicate) -> Message | None:
         """The oldest kept message for which ``predicate`` is true; it is kept no longer."""
-        for message in self._kept:
-            if ask(predicate, message):
-                self._kept.remove(message)
-                return message
-        return None
+        if not self._strays:
+            return _take(predicate, self._kept, self._kept)
+        return _take(predicate, self._in_order(), self._kept, self._strays)
 
     def expect(self, predicate: Predicate, at_ns: int) -> Message | None:
         """Block until such a message comes; ``None`` at the deadline, or when none can come any more."""
@@ -82,13 +96,18 @@ class Inbox:
     def subscribe(self, handler: Handler) -> None:
         """Hand each message that nobody expects to ``handler``, on a greenlet, in order, kept ones first."""
         self._handler = handler
-        kept, self._kept = self._kept, deque()
+        kept = list(self._in_order())
+        self._kept, self._strays = deque(), None
         for message in kept:
             self._hand_over(message)
 
     def waiters(self) -> list[Waiter]:
         """Those who wait, to be woken when the socket has closed."""
         return list(self._expectations)
+
+    def _in_order(self) -> Iterable[Message]:
+        """All that is kept, by when it came."""
+        return merge(self._kept, self._strays or (), key=_RECEIVED)
 
     def _hand_over(self, message: Message) -> None:
         if self._handing is None:
@@ -104,3 +123,14 @@ class Inbox:
                 ask(self._handler, queue.popleft())
         finally:
             self._handing = None
+
+
+def _take(predicate: Predicate, messages: Iterable[Message], *kept_in: deque[Message]) -> Message | None:
+    """The first of ``messages`` for which ``predicate`` is true, removed from where it is kept."""
+    for message in messages:
+        if ask(predicate, message):
+            for kept in kept_in:
+                if message in kept:
+                    kept.remove(message)
+            return message
+    return None

@@ -2,7 +2,9 @@
 
 No greenlet belongs to a socket. The watcher's callback reads, stamps the time, decodes and tells the
 connection; the connection may run the greenlet that waited right there. So anything may have happened when
-a call of the connection's comes back, its close included, and the callback looks again each time.
+a call of the connection's comes back, its close included, and the callback looks again each time. Where one
+read brought several frames, such as an answer and a close, all of them are told before anyone runs: a
+greenlet that closes in reply to the answer must find that the server has closed already.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from wsoak.wire.frames import (
     client_frame,
 )
 from wsoak.wire.stream import READ_BYTES, Stream
-from wsoak.wire.waiting import Duty, Waiter
+from wsoak.wire.waiting import Duty, Waiter, hold, holding, let_run
 
 if TYPE_CHECKING:
     from wsoak.wire.client import Client
@@ -66,6 +68,9 @@ class Link(Protocol):
 
     def drain(self) -> None:
         """On the hub, after a failed send: tell the connection what the peer had sent before it went."""
+
+    def catch_up(self) -> None:
+        """Tell the connection what has come by now; the end of the stream is left for the hub."""
 
     def finish(self) -> None:
         """The close handshake is done: let the server end TCP first (RFC 6455 section 7.1.1), then let go."""
@@ -175,7 +180,12 @@ class FastLink(StreamLink):
         """See ``Link``."""
         self._readable(READS_OF_A_DRAIN)
 
-    def _readable(self, reads: int = READS_A_TURN) -> None:
+    def catch_up(self) -> None:
+        """See ``Link``."""
+        if not holding():
+            self._readable(READS_A_TURN, heed_end=False)
+
+    def _readable(self, reads: int = READS_A_TURN, heed_end: bool = True) -> None:
         stream = self._stream
         try:
             for _ in range(reads):
@@ -190,7 +200,8 @@ class FastLink(StreamLink):
                     self._lost(connection, error)
                     return
                 if not data:
-                    self._lost(connection, None)
+                    if heed_end:
+                        self._lost(connection, None)
                     return
                 # after the close handshake nothing is read but the end of the stream
                 if connection is not None:
@@ -214,12 +225,19 @@ class FastLink(StreamLink):
             size = len(data)
             connection.on_message(message, size - 2 if size < 128 else size - 4, now_ns)
         else:
-            for event in self._decoder.feed(data):
-                if connection.ended:
-                    return
-                tell(connection, event, now_ns)
+            self._tell_all(connection, self._decoder.feed(data), now_ns)
         # last: while it ends, the connection still sees how long the silence before these bytes was
         connection.last_read_ns = now_ns
+
+    def _tell_all(self, connection: Connection, events: list[Event], now_ns: int) -> None:
+        hold()
+        try:
+            for event in events:
+                if connection.ended:
+                    break
+                tell(connection, event, now_ns)
+        finally:
+            let_run()
 
     def _fail(self) -> None:
         if self._connection is None:

@@ -289,6 +289,24 @@ class ReadAhead:
         """Whether ``recv`` would give something without asking the kernel."""
         return self._at < len(self._data)
 
+    def look(self) -> bool:
+        """Whether there are bytes to ``recv``, once the kernel was asked for them; its end does not count.
+
+        Raises:
+            OSError: when the connection was reset.
+        """
+        if self.buffered:
+            return True
+        try:
+            data = self.stream.recv()
+        except BlockingIOError:
+            return False
+        if data:
+            self._data = data
+            self._at = 0
+            self.read_ns = time.perf_counter_ns()
+        return bool(data)
+
     def _read(self) -> bool:
         while True:
             if not self._upgrading:
@@ -304,6 +322,9 @@ class ReadAhead:
                 continue
             self._at = 0
             self.read_ns = time.perf_counter_ns()
+            if len(self._data) < READ_BYTES and not self.stream.pending():
+                # as on the fast path: whoever got an answer acts on it before the end of the stream is seen
+                self.reads_left = 0
             if self._upgrading:
                 self.all_read += self._data
             return bool(self._data)
@@ -386,6 +407,17 @@ class ReferenceLink(StreamLink):
     def drain(self) -> None:
         """See ``Link``."""
         self._take(READS_OF_A_DRAIN)
+
+    def catch_up(self) -> None:
+        """See ``Link``."""
+        try:
+            for _ in range(READS_A_TURN):
+                # an end that websocket-client sees would close it, and our close frame could not be sent
+                if self._watcher is None or self._connection is None or not self._ahead.look():
+                    return
+                self._take(0)
+        except OSError as error:
+            self._lost(self._connection, error)
 
     def abort(self) -> None:
         """See ``Link``."""

@@ -3,6 +3,9 @@
 submit ──► in flight ──► answered ─────► response and service time
                ├───────► timed out ────► both at the time-out; an answer after that is late
                └───────► lost ─────────► the socket closed first
+
+A message can answer several requests: its ``ReplyId`` gives a list of ids then. A request has one answer;
+what carries its id afterwards (events of a subscription, a second or a late answer) goes to the inbox.
 """
 
 from __future__ import annotations
@@ -25,7 +28,10 @@ REMEMBERED_TIMEOUTS: Final = 64
 """How many timed-out requests a connection remembers, to know a late reply from an unmatched one."""
 
 ReplyId = Callable[[Message], Any]
-"""Gives the id of the request that a message answers; ``None`` when it answers none. Must not block."""
+"""Gives the id of the request that a message answers, a list of ids where it answers several, or ``None``.
+
+Must not block. A tuple is one id.
+"""
 
 
 def reply_to(message: Message) -> Any:
@@ -69,6 +75,20 @@ class Reply(Waiter):
         """Whoever waited was killed: the request is in flight all the same, and its deadline stands."""
 
 
+class Together:
+    """Several requests that one message answered."""
+
+    __slots__ = ("_replies",)
+
+    def __init__(self, replies: list[Reply]) -> None:
+        self._replies = replies
+
+    def wake(self, message: Message) -> None:
+        """Wake whoever waits for one of them, in the order of the ids."""
+        for reply in self._replies:
+            reply.wake(message)
+
+
 class Replies:
     """The requests in flight on one connection.
 
@@ -109,11 +129,11 @@ class Replies:
         self._client.in_flight += 1
         reply.set_deadline(self._client.deadlines, sent_ns + reply.timeout_ns)
 
-    def answer(self, message: Message, now_ns: int) -> Reply | Literal[False] | None:
-        """Find the request that a message answers, and count it.
+    def answer(self, message: Message, now_ns: int) -> Reply | Together | Literal[False] | None:
+        """Find the request or requests that a message answers, and count them.
 
         Returns:
-            the request, which the caller wakes; ``False``: none such is in flight; ``None``: it is no answer.
+            what the caller wakes; ``False``: no such request is in flight; ``None``: it is no answer.
         """
         key = ask(self._reply_id, message)
         if key is None:
@@ -121,26 +141,48 @@ class Replies:
         try:
             reply = self._in_flight.pop(key, None)
         except TypeError:
-            # a JSON array or object: whatever the server means, no request has such an id
-            reply = None
+            return self._answer_several(key, message, now_ns)
         if reply is None:
             self._count_stray(key)
             return False
+        if not self._answered(reply, message, now_ns):
+            self._count_stray(key)
+            return False
+        self._series.replies_received += 1
+        return reply
+
+    def _answer_several(self, keys: Any, message: Message, now_ns: int) -> Together | Literal[False]:
+        """``answer`` for an id that is a JSON array, or a value that no request can have for an id."""
+        found: list[Reply] = []
+        several = list(keys) if isinstance(keys, list | set) else []
+        for key in several:
+            try:
+                reply = self._in_flight.pop(key, None)
+            except TypeError:
+                continue
+            if reply is not None and self._answered(reply, message, now_ns):
+                found.append(reply)
+        if not found:
+            self._count_stray(*several)
+            return False
+        self._series.replies_received += 1
+        return Together(found)
+
+    def _answered(self, reply: Reply, message: Message, now_ns: int) -> bool:
+        """Count a request that has left the ones in flight; whether its answer came in time."""
         service_ns = now_ns - reply.sent_ns
         if service_ns > reply.timeout_ns:
             # its time was up, and only the timer had not looked yet
             self.time_out(reply)
-            self._count_stray(key)
             return False
         series = reply.series
         series.replies += 1
-        self._series.replies_received += 1
         series.response_ns.append(now_ns - reply.intended_ns)
         series.service_ns.append(service_ns)
         self._client.in_flight -= 1
         if self._listener is not None:
             self._listener.request_ended(series.name, now_ns - reply.intended_ns, len(message.data), "")
-        return reply
+        return True
 
     def expire(self, reply: Reply) -> None:
         """The deadline of a request is past."""
@@ -179,9 +221,13 @@ class Replies:
         self._client.in_flight -= len(lost)
         return lost
 
-    def _count_stray(self, key: Any) -> None:
-        if self._timed_out is not None and key in self._timed_out:
+    def _count_stray(self, *keys: Any) -> None:
+        """Count a message with the ids of requests none of which is in flight."""
+        late = [key for key in keys if self._timed_out is not None and key in self._timed_out]
+        for key in late:
+            assert self._timed_out is not None
             self._timed_out.remove(key)
+        if late:
             self._series.late_replies += 1
         else:
             self._series.unmatched += 1

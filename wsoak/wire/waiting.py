@@ -13,6 +13,32 @@ from gevent import get_hub, getcurrent
 
 from wsoak.wire.deadlines import Bucket, Deadlines
 
+_held: list[Waiter] | None = None
+"""Those woken since ``hold``; ``None`` while nothing is held."""
+
+
+def hold() -> None:
+    """Let nobody who is woken run before ``let_run``: all that came in one read is to be known first."""
+    global _held
+    _held = []
+
+
+def let_run() -> None:
+    """Resume those who were woken since ``hold``, in that order."""
+    global _held
+    held, _held = _held or (), None
+    hub = get_hub()
+    for waiter in held:
+        if getcurrent() is hub:
+            waiter.resume()
+        else:
+            hub.loop.run_callback(waiter.resume)
+
+
+def holding() -> bool:
+    """Whether what came in one read is being told at this moment."""
+    return _held is not None
+
 
 class Waiter:
     """One greenlet that waits for one result; ``None`` stands for the deadline, or for nothing to come."""
@@ -57,11 +83,14 @@ class Waiter:
         self._cancel_deadline()
         if self._greenlet is None:
             return
+        if _held is not None:
+            _held.append(self)
+            return
         hub = get_hub()
         if getcurrent() is hub:
             self._greenlet.switch()
         else:
-            hub.loop.run_callback(self._resume)
+            hub.loop.run_callback(self.resume)
 
     def expire(self) -> None:
         """See ``deadlines.Expirable``."""
@@ -77,7 +106,8 @@ class Waiter:
             self._bucket.discard(self)
             self._bucket = None
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """On the hub: switch to whoever waits, if he was not killed meanwhile."""
         if self._greenlet is not None:
             self._greenlet.switch()
 
