@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wsoak.ledger.delta import KINDS, Delta
 from wsoak.ledger.histogram import HIGHEST_NS, Histogram
 from wsoak.ledger.outcomes import OUTCOMES, rejected
-from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
+from wsoak.ledger.records import ConnectionRecord, Gauge, Observation, UserError
 from wsoak.ledger.rundir import COLUMN_TYPES
 from wsoak.ledger.timeline import COUNTERS, CounterRow
 
@@ -96,6 +96,9 @@ GAUGES: Final = st.builds(Gauge, at=_REALS, worker=TEXTS, source=TEXTS, name=TEX
 OBSERVATIONS: Final = st.builds(
     Observation, at=_REALS, worker=TEXTS, id=TEXTS, name=TEXTS, count=_WHOLE, of=_WHOLE, text=TEXTS
 )
+USER_ERRORS: Final = st.builds(
+    UserError, at=_REALS, worker=TEXTS, user=TEXTS, where=TEXTS, error=TEXTS, place=TEXTS, count=_WHOLE
+)
 COUNTER_ROWS: Final[st.SearchStrategy[CounterRow]] = st.tuples(
     *[DYADIC if counter == "metric_sum" else st.integers(0, 2**40) for counter in COUNTERS]
 )
@@ -117,6 +120,7 @@ def deltas(draw: st.DrawFn) -> Delta:
         connections=draw(st.lists(CONNECTIONS, max_size=3)),
         gauges=draw(st.lists(GAUGES, max_size=3)),
         observations=draw(st.lists(OBSERVATIONS, max_size=3)),
+        user_errors=draw(st.lists(USER_ERRORS, max_size=3)),
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from tests.ledger.samples import HOSTILE_TEXTS, connection, deltas
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.histogram import Histogram
-from wsoak.ledger.records import Gauge, Observation
+from wsoak.ledger.records import Gauge, Observation, UserError
 from wsoak.ledger.timeline import COUNTERS, ZERO
 
 
@@ -35,6 +35,7 @@ def full_delta(text: str = "x") -> Delta:
         connections=[connection(**names)],
         gauges=[Gauge(1.5, text, text, text, 2.5)],
         observations=[Observation(1.5, text, text, text, 1, 2, text)],
+        user_errors=[UserError(1.5, text, text, text, text, text, 3)],
     )
 
 
@@ -72,7 +73,7 @@ def test_a_delta_of_another_version_is_refused_in_one_sentence(
         Delta.from_plain(travelled(plain))
 
 
-@pytest.mark.parametrize("columns_of", ["ConnectionRecord", "Gauge", "Observation", "COUNTERS"])
+@pytest.mark.parametrize("columns_of", ["ConnectionRecord", "Gauge", "Observation", "UserError", "COUNTERS"])
 def test_the_layout_changes_with_every_list_of_columns(
     columns_of: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,8 @@ from tests.ledger.samples import connection
 from wsoak.ledger.delta import KINDS, Delta
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import OUTCOMES
-from wsoak.ledger.recorder import READINGS, Recorder, Series
+from wsoak.ledger.raised import Raised
+from wsoak.ledger.recorder import OTHER_ERRORS, READINGS, USER_ERRORS_LIMIT, Recorder, Series
 from wsoak.ledger.timeline import COUNTERS, NAMES_LIMIT, OTHER_NAMES, ZERO, value
 
 
@@ -203,3 +204,19 @@ def test_names_beyond_the_limit_are_counted_together_and_none_is_lost() -> None:
     opened = counted(delta, "opened")
     assert sum(opened.values()) == sum(each.total for each in delta.latency.values()) == 2 * NAMES_LIMIT
     assert len(opened) <= NAMES_LIMIT + 1
+
+
+def test_exceptions_of_user_code_are_counted_by_kind_and_kinds_are_bounded() -> None:
+    recorder = Recorder("w")
+    for number in range(USER_ERRORS_LIMIT + 20):
+        for _ in range(2):
+            recorder.user_error("ChatUser", "task", Raised(f"Error{number}", "x.py:1 in f", "f"))
+    first = recorder.take().user_errors
+    recorder.user_error("ChatUser", "task", Raised("Error0", "x.py:1 in f", "f"))
+    (again,) = recorder.take().user_errors
+
+    assert len(first) == USER_ERRORS_LIMIT + 1
+    assert {each.count for each in first[:-1]} == {2}
+    assert (first[-1].error, first[-1].count, first[-1].user) == (OTHER_ERRORS, 40, "")
+    assert (again.error, again.count, again.worker) == ("Error0", 1, "w")
+    assert recorder.take().empty

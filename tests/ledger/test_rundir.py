@@ -33,6 +33,7 @@ from wsoak.ledger.rundir import (
     RUN_FILE,
     SCHEMA_VERSION,
     TIMELINE_FILE,
+    USER_ERRORS_FILE,
     LatencyInterval,
     RunReader,
     RunWriter,
@@ -46,7 +47,7 @@ from wsoak.ledger.timeline import COUNTERS
 REPOSITORY = Path(__file__).parents[2]
 STARTED_AT = 1_700_000_000
 HEADER = {"started_at": STARTED_AT, "command": "locust EchoUser"}
-TABLES = (CONNECTIONS_FILE, TIMELINE_FILE, LATENCY_FILE, GAUGES_FILE, OBSERVATIONS_FILE)
+TABLES = (CONNECTIONS_FILE, TIMELINE_FILE, LATENCY_FILE, GAUGES_FILE, OBSERVATIONS_FILE, USER_ERRORS_FILE)
 
 READ: dict[str, Callable[[RunReader], Iterator[Any]]] = {
     CONNECTIONS_FILE: RunReader.connections,
@@ -54,6 +55,7 @@ READ: dict[str, Callable[[RunReader], Iterator[Any]]] = {
     LATENCY_FILE: RunReader.latency,
     GAUGES_FILE: RunReader.gauges,
     OBSERVATIONS_FILE: RunReader.observations,
+    USER_ERRORS_FILE: RunReader.user_errors,
 }
 
 
@@ -303,7 +305,7 @@ def test_a_head_that_names_no_columns_of_ours_makes_every_line_damaged(tmp_path:
     assert reader.damaged == {CONNECTIONS_FILE: 2}
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", [name for name in TABLES if name != USER_ERRORS_FILE])
 def test_a_missing_table_reads_as_empty_and_damaged(name: str, tmp_path: Path) -> None:
     reader = write_run(tmp_path / "run", small_delta(0))
     (reader.path / name).unlink()
@@ -562,3 +564,11 @@ def test_columns_of_records_are_those_that_the_design_promises() -> None:
         "errno, state, messages_sent, messages_received, bytes_sent, bytes_received"
     )
     assert set(promised.split(", ")) <= set(ConnectionRecord.COLUMNS)
+
+
+def test_a_run_of_a_wsoak_that_kept_no_user_errors_lacks_nothing(tmp_path: Path) -> None:
+    reader = write_run(tmp_path / "r", full_delta("x"))
+    (tmp_path / "r" / USER_ERRORS_FILE).unlink()
+
+    assert reader.books().user_errors == {}
+    assert USER_ERRORS_FILE not in reader.damaged

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsoak.wire.message import Message, ask, encode, error_text
+from wsoak.wire.message import Message, encode, error_text
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -103,14 +102,3 @@ def test_an_error_message_is_found_as_servers_write_it(data: str) -> None:
 
 def test_binary_and_nothing_hold_no_error() -> None:
     assert error_text(b'{"error":"x"}') == error_text(None) == ""
-
-
-def test_a_function_of_the_scenario_that_fails_is_logged_and_says_none(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def fail(_: Message) -> None:
-        raise RuntimeError("in the scenario")
-
-    with caplog.at_level(logging.ERROR):
-        assert ask(fail, Message("", 0)) is None
-    assert "in the scenario" in caplog.text

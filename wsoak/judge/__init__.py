@@ -12,6 +12,8 @@
 - ``storms``        clients that reconnect without waiting
 - ``evidence``      the sentences with figures that a finding carries
 - ``findings``      what went wrong: the rules applied to a run's books
+- ``doubt``         a reason not to believe a run
+- ``user_code``     what the scenario itself raised
 - ``validity``      whether the run is to be believed
 - ``summary``       what happened, in plain sentences
 - ``drops``         when many sockets were ended at once, and when as many were open again

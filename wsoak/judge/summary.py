@@ -10,6 +10,7 @@ from wsoak.judge.drops import MassDrop, sentences, way
 from wsoak.judge.evidence import percentile_pair
 from wsoak.judge.findings import Finding
 from wsoak.judge.terminal import safe
+from wsoak.judge.user_code import raised_sentences
 from wsoak.judge.validity import Doubt, is_valid
 from wsoak.judge.words import counted, duration, figure, listed, of_all, percent, span, were
 from wsoak.ledger.books import Books, EndGroup, EndKind, GaugeSummary
@@ -49,6 +50,7 @@ def happened(books: Books, header: Mapping[str, Any], drops: Sequence[MassDrop] 
         _requests,
         _deliveries,
         _checks,
+        raised_sentences,
     )
     whole = (*_took(books, header), *_arrivals(books, header))
     return [*whole, *(sentence for part in parts for sentence in part(books))]

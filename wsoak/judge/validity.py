@@ -6,13 +6,14 @@ asked for; the others are remarks that bound what may be concluded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
+from wsoak.judge.doubt import Check, Doubt, Header
 from wsoak.judge.latency_limit import DEFAULT_MS
+from wsoak.judge.user_code import callbacks_failed
 from wsoak.judge.words import counted, duration, listed, of_all, percent, percentile, span, were
 from wsoak.ledger.books import Books, GaugeSummary
 from wsoak.ledger.outcomes import (
@@ -22,6 +23,8 @@ from wsoak.ledger.outcomes import (
 )
 from wsoak.ledger.timeline import ARRIVALS, NAMES_LIMIT, OTHER_NAMES
 from wsoak.ledger.units import NS_PER_MS, NS_PER_S
+
+__all__ = ["Check", "Doubt", "Header", "doubts", "is_valid"]
 
 GENERATOR: Final = "generator"
 """The source under which the generator's own gauges are recorded."""
@@ -86,20 +89,6 @@ LITTLE_EDGE_S: Final = 2.0
 _MOSTLY: Final = 0.99
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """A reason not to believe the numbers, or not all of them; ``advice`` says what to do about it."""
-
-    id: str
-    reason: str
-    advice: str
-    invalid: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """The doubt as plain values."""
-        return {"id": self.id, "reason": self.reason, "advice": self.advice, "invalid": self.invalid}
-
-
 _PREFLIGHT_FAILED: Final = Doubt(
     "preflight-failed",
     "The checks before the load failed, and no load was made.",
@@ -114,9 +103,6 @@ _STOPPED_IN_CHECKS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """What to say of a run without a load, by how it ended."""
-
-Header = Mapping[str, Any]
-Check = Callable[[Books, Header], Iterable[Doubt]]
 
 
 def doubts(
@@ -594,6 +580,7 @@ def _damaged(damaged: Mapping[str, int], cut: bool = False, unfinished: int = 0)
 
 _ALWAYS: Final[tuple[Check, ...]] = (_cpu, _starved, _lags, _closed_loop, _exhausted)
 _AT_THE_END: Final[tuple[Check, ...]] = (
+    callbacks_failed,
     _workers,
     _unwatched,
     _names,

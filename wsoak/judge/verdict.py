@@ -22,6 +22,7 @@ from wsoak.judge.gates import Gate
 from wsoak.judge.intervals import LEVEL, smallest_samples
 from wsoak.judge.meters import Material, Measured, Meter
 from wsoak.judge.quantity import Quantity
+from wsoak.judge.user_code import CALLBACKS_FAILED
 from wsoak.judge.validity import Doubt, is_valid
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.histogram import Histogram
@@ -34,9 +35,13 @@ PASS: Final = "pass"
 FAIL: Final = "fail"
 INCONCLUSIVE: Final = "inconclusive"
 INVALID: Final = "invalid"
+MISUSE: Final = "error"
+"""The scenario itself is at fault: none of its figures is a verdict on the server."""
 
-EXIT_CODES: Final[Mapping[str, int]] = MappingProxyType({PASS: 0, FAIL: 1, INCONCLUSIVE: 3, INVALID: 4})
-EXIT_USAGE: Final = 2
+EXIT_CODES: Final[Mapping[str, int]] = MappingProxyType(
+    {PASS: 0, FAIL: 1, INCONCLUSIVE: 3, INVALID: 4, MISUSE: 2}
+)
+EXIT_USAGE: Final = EXIT_CODES[MISUSE]
 PRECEDENCE: Final = (
     EXIT_USAGE,
     EXIT_CODES[INVALID],
@@ -153,14 +158,16 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """``invalid``, ``fail``, ``inconclusive`` or ``pass``; the first that holds."""
+        """``error``, ``invalid``, ``fail``, ``inconclusive`` or ``pass``; the first that holds."""
         return next(word for word, code in EXIT_CODES.items() if code == self.exit_code)
 
     @property
     def exit_code(self) -> int:
-        """0 pass, 1 a gate failed, 3 inconclusive, 4 the run is not valid."""
+        """0 pass, 1 a gate failed, 2 the scenario's own mistake, 3 inconclusive, 4 the run is not valid."""
         codes = [EXIT_CODES[result.verdict] for result in self.results]
-        return exit_code(codes if self.valid else [*codes, EXIT_CODES[INVALID]])
+        codes += [] if self.valid else [EXIT_CODES[INVALID]]
+        codes += [EXIT_USAGE for doubt in self.doubts if doubt.id == CALLBACKS_FAILED]
+        return exit_code(codes)
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as plain values for ``verdict.json``."""

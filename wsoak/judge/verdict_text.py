@@ -12,18 +12,20 @@ from typing import Final
 from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
 from wsoak.judge.terminal import safe
-from wsoak.judge.verdict import FAIL, INCONCLUSIVE, INVALID, PASS, GateResult, Verdict
+from wsoak.judge.user_code import CALLBACKS_FAILED
+from wsoak.judge.verdict import FAIL, INCONCLUSIVE, INVALID, MISUSE, PASS, GateResult, Verdict
 from wsoak.judge.words import counted
 
 COLUMNS: Final = ("verdict", "gate", "actual", "limit", "95 % interval", "samples")
 NAME_SHOWN: Final = 72
 NOTE_SHOWN: Final = 300
-MARKS: Final = {PASS: "✅", FAIL: "❌", INCONCLUSIVE: "❔", INVALID: "⛔"}
+MARKS: Final = {PASS: "✅", FAIL: "❌", INCONCLUSIVE: "❔", INVALID: "⛔", MISUSE: "⛔"}
 SENTENCES: Final = {
     PASS: "every gate passed",
     FAIL: "a gate failed",
     INCONCLUSIVE: "no gate failed, but not every one has the samples to pass",
     INVALID: "the run is not valid, so that nothing may be concluded from it",
+    MISUSE: "the scenario's own code failed, so that nothing may be concluded from the run",
 }
 
 
@@ -55,7 +57,7 @@ def _notes(verdict: Verdict) -> Iterator[str]:
 
 def _reasons(verdict: Verdict) -> Iterator[str]:
     for doubt in verdict.doubts:
-        if doubt.invalid:
+        if doubt.invalid or doubt.id == CALLBACKS_FAILED:
             yield f"{doubt.reason} {doubt.advice}"
 
 

@@ -6,6 +6,7 @@
 - ``histogram``  durations by bucket, mergeable
 - ``hdr_encoding`` HdrHistogram's encoding of few buckets
 - ``timeline``   the counters of one second and name
+- ``raised``      an exception of the scenario's own code, as the books may keep it
 - ``recorder``   what the hot path writes to; hands out deltas
 - ``sample``     a hundred ends of sockets, kept whole
 - ``delta``      what was recorded since the last hand-out: plain values, mergeable in any order

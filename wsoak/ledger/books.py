@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import CANCELLED, OPEN, TIMEOUT_UPGRADE, says_no_backend
-from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
+from wsoak.ledger.records import ConnectionRecord, Gauge, Observation, UserError
 from wsoak.ledger.sample import EndSample
 from wsoak.ledger.timeline import ZERO, CounterRow, plus, value
 
@@ -294,6 +294,30 @@ class ObservationSummary:
         self.texts.add(other.texts.texts)
 
 
+class ErrorKind(NamedTuple):
+    """Which exception of user code; the fields are those of ``records.UserError``."""
+
+    user: str
+    where: str
+    error: str
+    place: str
+
+
+@dataclass(slots=True)
+class ErrorSummary:
+    """How often user code raised one exception, and when, in Unix seconds."""
+
+    count: int = 0
+    first_s: float = float("inf")
+    last_s: float = float("-inf")
+
+    def add(self, other: ErrorSummary) -> None:
+        """Count the other summary's exceptions too."""
+        self.count += other.count
+        self.first_s = min(self.first_s, other.first_s)
+        self.last_s = max(self.last_s, other.last_s)
+
+
 class Books:
     """A run's, or a part of a run's, state.
 
@@ -306,6 +330,7 @@ class Books:
         ends: connections by how they ended.
         gauges: summaries by worker, source and gauge name.
         observations: summaries by finding id and socket name.
+        user_errors: exceptions of the scenario's own code.
         first_s, last_s: the first and last Unix second with a timeline row; ``None`` before the first.
     """
 
@@ -318,6 +343,7 @@ class Books:
         self.ends: dict[EndKind, EndGroup] = {}
         self.gauges: dict[tuple[str, str, str], GaugeSummary] = {}
         self.observations: dict[tuple[str, str], ObservationSummary] = {}
+        self.user_errors: dict[ErrorKind, ErrorSummary] = {}
         self.first_s: int | None = None
         self.last_s: int | None = None
         self._oldest_kept: float = float("-inf")
@@ -336,6 +362,8 @@ class Books:
             self.add_gauge(gauge)
         for observation in delta.observations:
             self.add_observation(observation)
+        for error in delta.user_errors:
+            self.add_user_error(error)
 
     def merge(self, other: Books) -> None:
         """Add other books in; theirs must not have forgotten seconds that these keep."""
@@ -358,6 +386,8 @@ class Books:
             self.gauges.setdefault(gauge_key, GaugeSummary()).add(summary)
         for observation_key, seen in other.observations.items():
             self.observations.setdefault(observation_key, ObservationSummary()).add(seen)
+        for error_key, errors in other.user_errors.items():
+            self.user_errors.setdefault(error_key, ErrorSummary()).add(errors)
 
     def add_row(self, second: int, name: str, row: CounterRow) -> None:
         """Add one timeline row in."""
@@ -389,6 +419,12 @@ class Books:
         summary = self.observations.setdefault((seen.id, seen.name), ObservationSummary())
         wrong = ObservationSummary(seen.count, seen.of, seen.at, seen.at, Samples([seen.text]))
         summary.add(wrong if seen.count else ObservationSummary(of=seen.of))
+
+    def add_user_error(self, error: UserError) -> None:
+        """Add exceptions of user code in."""
+        key = ErrorKind(error.user, error.where, error.error, error.place)
+        summary = self.user_errors.setdefault(key, ErrorSummary())
+        summary.add(ErrorSummary(error.count, error.at, error.at))
 
     def _add_second(self, second: int, name: str, row: CounterRow) -> None:
         self._reach(second)
@@ -458,6 +494,7 @@ _STATE: Final = (
     "ends",
     "gauges",
     "observations",
+    "user_errors",
     "first_s",
     "last_s",
 )

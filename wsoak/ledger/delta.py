@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from wsoak.ledger.histogram import Histogram
-from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
+from wsoak.ledger.records import ConnectionRecord, Gauge, Observation, UserError
 from wsoak.ledger.timeline import COUNTERS, CounterRow
 
 KINDS = (
@@ -45,13 +45,13 @@ LatencyKey = tuple[int, str, str]
 
 def layout() -> int:
     """A number that changes when the counters or the columns do; plain rows carry no names."""
-    columns = (COUNTERS, ConnectionRecord.COLUMNS, Gauge.COLUMNS, Observation.COLUMNS)
+    columns = (COUNTERS, ConnectionRecord.COLUMNS, Gauge.COLUMNS, Observation.COLUMNS, UserError.COLUMNS)
     return zlib.crc32(repr(columns).encode())
 
 
 @dataclass(slots=True)
 class Delta:
-    """Timeline rows, histograms by second, ended connections, gauge readings and observations.
+    """Timeline rows, histograms by second, ended connections, readings, observations, user code's errors.
 
     ``seq`` counts a worker's deltas from 0, so that a missing or repeated one is seen.
     """
@@ -63,11 +63,19 @@ class Delta:
     connections: list[ConnectionRecord] = field(default_factory=list)
     gauges: list[Gauge] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
+    user_errors: list[UserError] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
         """Whether nothing at all was recorded."""
-        return not (self.timeline or self.latency or self.connections or self.gauges or self.observations)
+        return not (
+            self.timeline
+            or self.latency
+            or self.connections
+            or self.gauges
+            or self.observations
+            or self.user_errors
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """The delta as dicts, lists, strings, bytes and numbers, fit for msgpack."""
@@ -83,6 +91,7 @@ class Delta:
             "connections": [_pack_row(record.as_row()) for record in self.connections],
             "gauges": [_pack_row(gauge.as_row()) for gauge in self.gauges],
             "observations": [_pack_row(observation.as_row()) for observation in self.observations],
+            "user_errors": [_pack_row(error.as_row()) for error in self.user_errors],
         }
 
     @classmethod
@@ -108,6 +117,7 @@ class Delta:
                 connections=[ConnectionRecord.from_row(_unpack_row(row)) for row in plain["connections"]],
                 gauges=[Gauge.from_row(_unpack_row(row)) for row in plain["gauges"]],
                 observations=[Observation.from_row(_unpack_row(row)) for row in plain["observations"]],
+                user_errors=[UserError.from_row(_unpack_row(row)) for row in plain["user_errors"]],
             )
         except (LookupError, TypeError) as error:
             raise ValueError(f"the delta is damaged: {error!r}") from error

@@ -1,4 +1,4 @@
-"""Names: of gauges that one room writes and another reads."""
+"""Names: what one room writes and another reads."""
 
 from __future__ import annotations
 
@@ -12,3 +12,6 @@ CLOCK_UNCERTAINTY: Final = "clock_uncertainty_ms"
 """Milliseconds that the offset may be off, either way."""
 CLOCK_UNKNOWN: Final = "clock_unknown"
 """1 when a server does not say what time it has: its clock is taken for ours then."""
+
+CALLBACKS: Final = ("reply_id", "usable_when", "expect", "subscribe", "hello")
+"""The callbacks of a scenario, as ``records.UserError`` names them: they run while a message is read."""

@@ -19,7 +19,8 @@ import numpy as np
 from wsoak.ledger.delta import KINDS, Delta
 from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import OPEN, whose
-from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
+from wsoak.ledger.raised import Raised
+from wsoak.ledger.records import ConnectionRecord, Gauge, Observation, UserError
 from wsoak.ledger.timeline import COUNTERS, NAMES_LIMIT, OTHER_NAMES, ZERO, plus
 from wsoak.ledger.units import NS_PER_S, ns_to_s
 
@@ -34,6 +35,10 @@ _FAILURE_COUNTER: Final = {
     "nobody": "cancelled",
 }
 
+
+USER_ERRORS_LIMIT: Final = 50
+"""How many different exceptions of user code a process tells apart; what comes after counts together."""
+OTHER_ERRORS: Final = "other exceptions"
 
 READINGS: Final = 5
 """Of both clocks, to set one by the other."""
@@ -125,6 +130,8 @@ class Recorder:
         self._wall_minus_clock_ns = _ahead_ns(clock_ns, wall_ns)
         # the process's own figures have their place, however many names come
         self._series: dict[str, Series] = {worker: Series(worker)}
+        self._errors_known: set[tuple[str, str, str, str]] = set()
+        self._errors: dict[tuple[str, str, str, str], list[float]] = {}
         self._sent_deltas = 0
         self._delta = Delta(worker, 0)
         self._second = 0
@@ -191,11 +198,30 @@ class Recorder:
         at = self.unix_s(self.clock_ns() if at_ns is None else at_ns)
         self._delta.observations.append(Observation(at, self.worker, id, name, count, of, text))
 
+    def user_error(self, user: str, where: str, error: Raised) -> None:
+        """Count an exception that the scenario's own code raised; see ``records.UserError``.
+
+        Beyond ``USER_ERRORS_LIMIT`` different ones, new ones count as ``OTHER_ERRORS``.
+        """
+        key = (user, where, error.error, error.place)
+        if key not in self._errors_known:
+            if len(self._errors_known) >= USER_ERRORS_LIMIT:
+                key = ("", where, OTHER_ERRORS, "")
+            else:
+                self._errors_known.add(key)
+        counted = self._errors.get(key)
+        if counted is None:
+            counted = self._errors[key] = [self.unix_s(self.clock_ns()), 0]
+        counted[1] += 1
+
     def take(self) -> Delta:
         """All that was recorded since the last ``take``; the recorder starts anew."""
         self._close_second()
         self._enter_second(self.clock_ns())
         delta = self._delta
+        for (user, where, error, place), (at, count) in self._errors.items():
+            delta.user_errors.append(UserError(at, self.worker, user, where, error, place, int(count)))
+        self._errors.clear()
         self._sent_deltas += 1
         self._delta = Delta(self.worker, self._sent_deltas)
         return delta

@@ -1,4 +1,4 @@
-"""Records: what the ledger keeps of one connection attempt, one gauge reading, one observation.
+"""Records: what the ledger keeps of a connection attempt, a reading, an observation, a scenario's exception.
 
 Records are frozen and flat: they are rows. Each record class lists its fields in the order of its
 columns, and turns into a row of plain values and back (``as_row`` / ``from_row``).
@@ -173,6 +173,24 @@ class Observation(Row):
     """Evidence in a few words; may hold the server's text."""
 
 
+@dataclass(frozen=True, slots=True)
+class UserError(Row):
+    """Exceptions of one kind that the scenario's own code raised between two hand-outs of a recorder."""
+
+    at: float
+    """Unix time in seconds of the first."""
+    worker: str
+    user: str
+    """The class of the user; empty where nobody knows it."""
+    where: str
+    """What was called: ``on_start``, ``on_stop``, ``task``, or a callback: ``reply_id``, ``expect``, …."""
+    error: str
+    """Its type, and what it names; see ``raised.Raised``. The exception's own text is not kept."""
+    place: str
+    """File, line and function in the scenario's own code."""
+    count: int
+
+
 ConnectionRecord.COLUMNS = ConnectionRecord._fields
-for _record in (Gauge, Observation):
+for _record in (Gauge, Observation, UserError):
     _record.COLUMNS = tuple(field.name for field in fields(_record))

@@ -7,6 +7,7 @@
 ``latency.hlog``    HdrHistogram interval log, a line a second, kind and name, tagged ``kind:name``
 ``gauges.csv``      one row a reading (``records.Gauge``)
 ``observations.csv`` one row an observation (``records.Observation``)
+``user_errors.csv``  one row an exception of user code and hand-out (``records.UserError``)
 =================== ==========================================================================
 
 The tables are only ever appended to, a delta's lines in one ``write`` a file, and every row is one line:
@@ -33,7 +34,7 @@ from urllib.parse import quote, unquote
 from wsoak.ledger.books import Books
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.histogram import Histogram
-from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
+from wsoak.ledger.records import ConnectionRecord, Gauge, Observation, UserError
 from wsoak.ledger.timeline import COUNTERS, CounterRow
 from wsoak.ledger.units import NS_PER_MS
 
@@ -45,6 +46,7 @@ TIMELINE_FILE: Final = "timeline.csv"
 LATENCY_FILE: Final = "latency.hlog"
 GAUGES_FILE: Final = "gauges.csv"
 OBSERVATIONS_FILE: Final = "observations.csv"
+USER_ERRORS_FILE: Final = "user_errors.csv"
 FINDINGS_FILE: Final = "findings.json"
 VERDICT_FILE: Final = "verdict.json"
 JUNIT_FILE: Final = "junit.xml"
@@ -67,6 +69,9 @@ COLUMN_TYPES: Final[dict[str, type]] = {
 _LATER: Final[dict[str, str]] = {**dict.fromkeys(COUNTERS, "0"), "opening": "", "quiet_s": ""}
 """Columns that an older wsoak may not have written, with the cell that stands for what it did not know."""
 
+_LATER_FILES: Final = frozenset({USER_ERRORS_FILE})
+"""Files that an older wsoak did not write: a run without them lacks nothing."""
+
 _OPTIONAL_TEXT: Final = frozenset({"initiator"})
 """Text columns in which an empty cell is ``None`` rather than the empty text."""
 
@@ -85,7 +90,7 @@ csv.field_size_limit(2**31 - 1)
 _Converter = Callable[[str], Any]
 """From a cell to a value; raises ``ValueError`` for a cell that is none of ours."""
 
-_Record = TypeVar("_Record", ConnectionRecord, Gauge, Observation)
+_Record = TypeVar("_Record", ConnectionRecord, Gauge, Observation, UserError)
 
 
 # ------------------------------------------------------------------------------------------------ writing
@@ -141,6 +146,7 @@ class RunWriter:
             LATENCY_FILE: self._latency_text(delta),
             GAUGES_FILE: _records_text(delta.gauges),
             OBSERVATIONS_FILE: _records_text(delta.observations),
+            USER_ERRORS_FILE: _records_text(delta.user_errors),
         }
         try:
             for name, text in texts.items():
@@ -319,6 +325,7 @@ _TABLES: Final[dict[str, tuple[str, ...]]] = {
     TIMELINE_FILE: TIMELINE_COLUMNS,
     GAUGES_FILE: Gauge.COLUMNS,
     OBSERVATIONS_FILE: Observation.COLUMNS,
+    USER_ERRORS_FILE: UserError.COLUMNS,
 }
 
 
@@ -416,6 +423,10 @@ class RunReader:
         """All observations."""
         return self._records(OBSERVATIONS_FILE, Observation)
 
+    def user_errors(self) -> Iterator[UserError]:
+        """All exceptions of user code."""
+        return self._records(USER_ERRORS_FILE, UserError)
+
     def timeline(self) -> Iterator[TimelineRow]:
         """The timeline's rows; one second and name can have several, which add up."""
         for second, name, worker, *counters in self._converted(TIMELINE_FILE, _TIMELINE_CONVERTERS):
@@ -472,6 +483,8 @@ class RunReader:
             books.add_observation(observation)
             for sink in sinks:
                 sink.take_observation(observation)
+        for error in self.user_errors():
+            books.add_user_error(error)
         return books
 
     def _records(self, file_name: str, record_type: type[_Record]) -> Iterator[_Record]:
@@ -518,7 +531,8 @@ class RunReader:
         try:
             file = (self.path / file_name).open("rb")
         except FileNotFoundError:
-            self._damage(file_name)
+            if file_name not in _LATER_FILES:
+                self._damage(file_name)
             return
         except OSError as error:
             raise UnreadableRun(f"{self.path / file_name} cannot be read: {error.strerror}.") from error

@@ -22,6 +22,7 @@ from wsoak.load.gauges import Gauges, Readings
 from wsoak.load.open_model import Arrivals
 from wsoak.load.options import BadOptions, Options
 from wsoak.load.shares import turned
+from wsoak.load.user_errors import UserErrors
 from wsoak.wire.client import Client, FastOpener, Opener, Settings
 from wsoak.wire.dial import tls_context
 from wsoak.wire.endpoint import Endpoint
@@ -51,6 +52,7 @@ class Generator:
         run_id: names the run on what its users create (the ``X-Run-Id`` header).
         embedded: whether the server under load is our own embedded target.
         given_up: whether the run was stopped because it was hopeless.
+        user_errors: what the scenario's own code raised.
         bad_accounts: why a user could not use ``--accounts``.
 
     Raises:
@@ -80,6 +82,7 @@ class Generator:
         self.accounts = Accounts(_accounts(environment, options), share, shares)
         self.bad_accounts: BadAccounts | None = None
         self.recorder = Recorder(worker)
+        self.user_errors = UserErrors(self.recorder, environment)
         self.client = Client(
             self.recorder,
             Settings(
@@ -92,6 +95,7 @@ class Generator:
             self.tls,
             worker_index,
             opener_of(options.client),
+            self.user_errors.callback_failed,
         )
         self.routes = RouteProbe(self.recorder, self.prober)
         self.given_up = False
@@ -138,7 +142,8 @@ class Generator:
         self._gauges.look()
 
     def take(self) -> Delta:
-        """What was recorded since the last time."""
+        """What was recorded since the last time; and says what callbacks raised meanwhile."""
+        self.user_errors.say()
         return self.recorder.take()
 
     def stop(self) -> int:

@@ -5,6 +5,7 @@
     worker_connect             a worker that comes during a run gets a share of it
     test_start                 Keeper in the master or only process, and the checks before the load;
                                Producer in a worker or the only process
+    user_error                 what users raised is counted in the books
     report_to_master           what was recorded goes into Locust's statistics first
     test_stopping              no more users are asked for
     test_stop                  producers close their sockets and report; the keeper waits for all, and judges
@@ -213,6 +214,11 @@ class Hooks:
         """Put what was recorded into Locust's statistics before a worker sends them."""
         if self._producer is not None:
             self._producer.flush()
+
+    def on_user_error(self, user_instance: Any, exception: BaseException, **_: Any) -> None:
+        """Locust says that a user's ``on_start`` or task raised."""
+        if self._producer is not None:
+            self._producer.generator.user_errors.raised(exception, user_instance)
 
     def on_spawning_complete(self, **_: Any) -> None:
         """All users that were asked for are there."""
@@ -543,6 +549,7 @@ def register(events: Events) -> Hooks:
         "init": hooks.on_init,
         "test_start": hooks.on_test_start,
         "report_to_master": hooks.on_report_to_master,
+        "user_error": hooks.on_user_error,
         "spawning_complete": hooks.on_spawning_complete,
         "test_stopping": hooks.on_test_stopping,
         "test_stop": hooks.on_test_stop,

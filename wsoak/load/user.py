@@ -16,6 +16,7 @@ does raises.
 from __future__ import annotations
 
 import random
+import weakref
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final, Literal, NoReturn, cast
@@ -166,6 +167,7 @@ class WebSocketUser(User):
             usable_when=usable_when,
             heartbeat_s=heartbeat_s,
             listener=self._listener,
+            owner=weakref.ref(self),
         )
         self.generator.routes.saw(connection, endpoint, request)
         self._last[name, slot] = (connection, attempt)
@@ -489,7 +491,9 @@ class WebSocketUser(User):
         greenlet.rawlink(self._release)
         return greenlet
 
-    def _release(self, _: gevent.Greenlet) -> None:
+    def _release(self, greenlet: gevent.Greenlet) -> None:
+        if greenlet.exception is not None:
+            self.generator.user_errors.ended_user(greenlet.exception, self)
         for connection in self._sockets:
             connection.begin_close(1000, outcomes.RUN_ENDED)
         self._sockets = []

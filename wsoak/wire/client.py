@@ -16,6 +16,7 @@ import gevent
 from gevent.pool import Group, Pool
 
 from wsoak.ledger import outcomes
+from wsoak.ledger.raised import raised
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.units import NS_PER_S, s_to_ns
 from wsoak.wire.connection import Connection
@@ -23,6 +24,7 @@ from wsoak.wire.deadlines import Deadlines
 from wsoak.wire.dial import Dialer, Opening, Request
 from wsoak.wire.endpoint import Endpoint, mask_query
 from wsoak.wire.frames import DEFAULT_MAX_MESSAGE_BYTES
+from wsoak.wire.guard import Owner
 from wsoak.wire.link import FastLink, Link
 from wsoak.wire.listener import Listener
 from wsoak.wire.message import Predicate, Sendable
@@ -117,6 +119,9 @@ class Client:
         tls: the TLS context of all sockets; the system's defaults unless given.
         worker_index: makes the connections' ids unique in a distributed run.
         opener: makes the links; the fast one unless given.
+        callback_failed: told when a callback of the scenario's raised: its name, the exception, and who
+            opened the socket. It may be called on the hub, and must not block. The recorder counts it unless
+            given.
 
     Attributes:
         open_connections: those that opened and have not ended.
@@ -132,6 +137,7 @@ class Client:
         tls: ssl.SSLContext | None = None,
         worker_index: int = 0,
         opener: Callable[[Client, ssl.SSLContext | None], Opener] = FastOpener,
+        callback_failed: Callable[[str, BaseException, Any], None] | None = None,
     ) -> None:
         self.recorder = recorder
         self.settings = settings
@@ -150,6 +156,7 @@ class Client:
         self._ping_ids = count()
         self._greenlets = Group()
         self._drained: list[Waiter] = []
+        self._callback_failed = callback_failed
 
     def open(
         self,
@@ -164,6 +171,7 @@ class Client:
         heartbeat_s: float | None = None,
         handshake_timeout_s: float | None = None,
         listener: Listener | None = None,
+        owner: Owner | None = None,
     ) -> Connection:
         """Open a socket; what goes wrong is the connection's ``outcome``, and in the books.
 
@@ -175,6 +183,8 @@ class Client:
                 message that ``expect`` was asked for.
             heartbeat_s, handshake_timeout_s: instead of the client's settings.
             listener: hears of each of the socket's events.
+            owner: gives whoever opens it, to be told when a callback fails; a weak reference, as the socket
+                must not keep its owner.
 
         Raises:
             ValueError: when the request cannot be sent (a line break in a header, …).
@@ -196,6 +206,7 @@ class Client:
                 usable_when=usable_when,
                 listener=listener,
                 under_way=under_way,
+                owner=owner,
             )
 
         name = self.recorder.series(name).name
@@ -293,6 +304,13 @@ class Client:
     def spawn(self, function: Callable[[], Any]) -> None:
         """Run ``function`` on a greenlet that ends with the client."""
         self._greenlets.start(gevent.Greenlet(function))
+
+    def callback_failed(self, where: str, error: BaseException, owner: Owner | None) -> None:
+        """A callback of the scenario's raised; see ``guard``."""
+        if self._callback_failed is None:
+            self.recorder.user_error("", where, raised(error))
+        else:
+            self._callback_failed(where, error, None if owner is None else owner())
 
     def forget(self, connection: Connection) -> None:
         """The connection has ended."""

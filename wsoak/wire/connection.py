@@ -27,9 +27,10 @@ from wsoak.ledger.units import NS_PER_S, ns_to_ms, ns_to_s, s_to_ns
 from wsoak.wire.closing import Closing
 from wsoak.wire.dial import Opening
 from wsoak.wire.frames import BINARY, CLOSE, PING, PONG, TEXT, CloseFrame, Violation
+from wsoak.wire.guard import Guard, Owner
 from wsoak.wire.inbox import Inbox
 from wsoak.wire.listener import Listener
-from wsoak.wire.message import Message, Predicate, Sendable, ask, encode, error_text
+from wsoak.wire.message import Message, Predicate, Sendable, encode, error_text
 from wsoak.wire.pings import Heartbeat, Pings
 from wsoak.wire.replies import Replies, Reply, ReplyId, reply_to
 from wsoak.wire.waiting import Duty, Waiter
@@ -69,6 +70,7 @@ class Connection:
         "_last_push_at",
         "_link",
         "_opened_ns",
+        "_owner",
         "_path",
         "_pings",
         "_recorder",
@@ -105,6 +107,7 @@ class Connection:
         usable_when: Predicate | None = None,
         listener: Listener | None = None,
         under_way: int | None = None,
+        owner: Owner | None = None,
     ) -> None:
         self.client = client
         self.listener = listener
@@ -132,8 +135,9 @@ class Connection:
         self._closers: list[Waiter] | None = None
         self._close_deadline: Duty | None = None
         self._closing = Closing(over=link is None)
-        self._reply_id = reply_id
-        self._usable_when = usable_when
+        self._owner = owner
+        self._reply_id = reply_id if reply_id is reply_to else self._guarded(reply_id, "reply_id")
+        self._usable_when = None if usable_when is None else self._guarded(usable_when, "usable_when")
         self._usable_ns: int | None = None
         self._expected = usable_when is not None
         self._waited_in_vain = False
@@ -257,6 +261,7 @@ class Connection:
             the message, or ``None`` when none came within ``timeout`` seconds or the socket closed.
         """
         self._expected = True
+        predicate = self._guarded(predicate, "expect")
         inbox = self._made_inbox()
         found = inbox.take(predicate)
         if found is None and not self.ended:
@@ -274,7 +279,7 @@ class Connection:
         subscription, and answers that come too late. It runs on a greenlet, in order, and may block; what
         came before, and was not asked for, comes first.
         """
-        self._made_inbox().subscribe(handler)
+        self._made_inbox().subscribe(self._guarded(handler, "subscribe"))
 
     def ping(self, timeout: float | None = None) -> float | None:
         """Send a protocol ping and wait for its pong (RFC 6455 section 5.5.2).
@@ -374,6 +379,7 @@ class Connection:
         opening = self.opening
         opening.phase = "hello"
         started_ns = time.perf_counter_ns()
+        answered_by = self._guarded(answered_by, "hello")
 
         def answers(answer: Message) -> bool:
             if not answered_by(answer):
@@ -421,7 +427,7 @@ class Connection:
         self._last_message_ns = now_ns
         message = Message(data, now_ns)
         stray = False
-        if self._usable_when is not None and ask(self._usable_when, message):
+        if self._usable_when is not None and self._usable_when(message):
             self._usable_when = None
             self._became_usable(now_ns)
         if self._replies is not None:
@@ -552,6 +558,9 @@ class Connection:
             self._closers = []
         self._closers.append(waiter)
         return waiter
+
+    def _guarded(self, function: Callable[[Message], Any], where: str) -> Guard:
+        return Guard(function, where, self.client, self._owner)
 
     def _made_inbox(self) -> Inbox:
         if self._inbox is None:

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from wsoak.ledger.recorder import Series
-from wsoak.wire.message import Message, Predicate, ask
+from wsoak.wire.message import Message, Predicate
 from wsoak.wire.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Inbox:
     def put(self, message: Message, stray: bool = False) -> bool:
         """Pass a message on; whether somebody expected it."""
         for expectation in self._expectations:
-            if not expectation.done and ask(expectation.predicate, message):
+            if not expectation.done and expectation.predicate(message):
                 expectation.wake(message)
                 return True
         if self._handler is not None:
@@ -120,7 +120,7 @@ class Inbox:
         queue = self._handing
         try:
             while queue and self._handler is not None:
-                ask(self._handler, queue.popleft())
+                self._handler(queue.popleft())
         finally:
             self._handing = None
 
@@ -128,7 +128,7 @@ class Inbox:
 def _take(predicate: Predicate, messages: Iterable[Message], *kept_in: deque[Message]) -> Message | None:
     """The first of ``messages`` for which ``predicate`` is true, removed from where it is kept."""
     for message in messages:
-        if ask(predicate, message):
+        if predicate(message):
             for kept in kept_in:
                 if message in kept:
                     kept.remove(message)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from typing import Any, Final
-
-log = logging.getLogger(__name__)
 
 _UNREAD: Final = object()
 
@@ -59,15 +56,6 @@ class Message:
 
 Predicate = Callable[[Message], Any]
 """Says whether a message is the one that is waited for. Must not block."""
-
-
-def ask(function: Callable[[Message], Any], message: Message) -> Any:
-    """What a scenario's function says of a message; ``None`` when it fails: that must not stop the socket."""
-    try:
-        return function(message)
-    except Exception:
-        log.exception("A function of the scenario failed on a message")
-        return None
 
 
 def encode(message: Sendable) -> tuple[bool, bytes]:

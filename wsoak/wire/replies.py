@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from wsoak.ledger.outcomes import REPLY_LOST, REPLY_TIMEOUT
 from wsoak.ledger.recorder import Series
 from wsoak.wire.listener import Listener
-from wsoak.wire.message import Message, ask
+from wsoak.wire.message import Message
 from wsoak.wire.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Replies:
         Returns:
             what the caller wakes; ``False``: no such request is in flight; ``None``: it is no answer.
         """
-        key = ask(self._reply_id, message)
+        key = self._reply_id(message)
         if key is None:
             return None
         try:
