@@ -15,6 +15,7 @@
 - ``doubt``         a reason not to believe a run
 - ``user_code``     what the scenario itself raised
 - ``validity``      whether the run is to be believed
+- ``early``         messages that left before the time for which they were meant
 - ``summary``       what happened, in plain sentences
 - ``drops``         when many sockets were ended at once, and when as many were open again
 - ``quantity``      numbers with their units, as gates write them

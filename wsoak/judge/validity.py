@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from wsoak.judge.doubt import Check, Doubt, Header
+from wsoak.judge.early import sent_early
 from wsoak.judge.latency_limit import DEFAULT_MS
 from wsoak.judge.user_code import callbacks_failed
 from wsoak.judge.words import counted, duration, listed, of_all, percent, percentile, span, were
@@ -578,7 +579,7 @@ def _damaged(damaged: Mapping[str, int], cut: bool = False, unfinished: int = 0)
         )
 
 
-_ALWAYS: Final[tuple[Check, ...]] = (_cpu, _starved, _lags, _closed_loop, _exhausted)
+_ALWAYS: Final[tuple[Check, ...]] = (_cpu, _starved, _lags, sent_early, _closed_loop, _exhausted)
 _AT_THE_END: Final[tuple[Check, ...]] = (
     callbacks_failed,
     _workers,

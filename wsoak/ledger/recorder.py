@@ -83,6 +83,7 @@ class Series:
     check_failed: int
     metric_count: int
     metric_sum: float
+    sent_early: int
     response_ns: array[int]
     service_ns: array[int]
     lag_ns: array[int]
@@ -234,6 +235,9 @@ class Recorder:
         second = self._second
         delta = self._delta
         for name, series in self._series.items():
+            if series.lag_ns:
+                # here, on the whole batch: a message costs nothing more
+                series.sent_early += int(np.count_nonzero(np.array(series.lag_ns, dtype=np.int64) < 0))
             row = _read_counters(series)
             if row != ZERO:
                 key = (second, name)

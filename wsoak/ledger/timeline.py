@@ -53,6 +53,8 @@ COUNTERS: Final = (
     "check_failed",
     "metric_count",
     "metric_sum",
+    # paced messages
+    "sent_early",
 )
 """The counters' names, in the order of a row.
 
@@ -64,6 +66,7 @@ first) + still in flight. ``late_replies`` came after their time-out; ``unmatche
 messages with the id of no request in flight, such as events of a subscription, and go to ``expect`` and
 ``subscribe``; ``dropped`` messages that answer no request, and that a full inbox could not keep.
 ``arrived`` = ``served`` + ``unserved`` (waited longer than their patience) + still waiting.
+``sent_early`` messages left before the time for which they were meant: there should be none.
 """
 
 CounterRow = tuple[float, ...]

@@ -33,7 +33,7 @@ from wsoak.wire.listener import Listener
 from wsoak.wire.message import Message, Predicate, Sendable, encode, error_text
 from wsoak.wire.pings import Heartbeat, Pings
 from wsoak.wire.replies import Replies, Reply, ReplyId, reply_to
-from wsoak.wire.waiting import Duty, Waiter
+from wsoak.wire.waiting import Duty, Waiter, rest
 
 if TYPE_CHECKING:
     from wsoak.wire.client import Client
@@ -311,8 +311,7 @@ class Connection:
         start_ns = time.perf_counter_ns()
         for at_s in itertools.islice(schedule, count):
             intended_ns = start_ns + s_to_ns(at_s)
-            ahead_ns = intended_ns - time.perf_counter_ns()
-            if ahead_ns > 0 and not self.ended:
+            while not self.ended and (ahead_ns := intended_ns - time.perf_counter_ns()) > 0:
                 self._rest(ahead_ns)
             if not self.is_open:
                 return
@@ -321,13 +320,11 @@ class Connection:
     def _rest(self, duration_ns: int) -> None:
         """Sleep, but no longer than the socket lives: who loses it comes back at once."""
         waiter = self._until_closed()
-        with get_hub().loop.timer(duration_ns / NS_PER_S) as timer:
-            timer.start(waiter.wake, True)
-            try:
-                waiter.wait()
-            finally:
-                if self._closers is not None and waiter in self._closers:
-                    self._closers.remove(waiter)
+        try:
+            rest(waiter, duration_ns)
+        finally:
+            if self._closers is not None and waiter in self._closers:
+                self._closers.remove(waiter)
 
     def close(self, code: int = 1000, reason: str = "", timeout: float | None = None) -> None:
         """Close with a close handshake, and wait until it is done: at most ``timeout`` seconds.
@@ -515,7 +512,7 @@ class Connection:
         self._bytes_sent += size
         if intended_ns is not None:
             of_message = series if name is None else recorder.series(name)
-            of_message.lag_ns.append(max(0, now_ns - intended_ns))
+            of_message.lag_ns.append(now_ns - intended_ns)
         if reply is not None and self._replies is not None:
             # before the send: on a fast network the answer must find its request
             self._replies.begin(reply, now_ns, intended_ns)

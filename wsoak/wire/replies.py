@@ -171,9 +171,13 @@ class Replies:
     def _answered(self, reply: Reply, message: Message, now_ns: int) -> bool:
         """Count a request that has left the ones in flight; whether its answer came in time."""
         service_ns = now_ns - reply.sent_ns
-        if service_ns > reply.timeout_ns:
-            # its time was up, and only the timer had not looked yet
-            self.time_out(reply)
+        if not 0 < service_ns <= reply.timeout_ns:
+            if service_ns > 0:
+                # its time was up, and only the timer had not looked yet
+                self.time_out(reply)
+            else:
+                # it was read before the request was sent, such as by a callback: it answers something else
+                self._in_flight[reply.key] = reply
             return False
         series = reply.series
         series.replies += 1

@@ -11,6 +11,7 @@ from typing import Any
 
 from gevent import get_hub, getcurrent
 
+from wsoak.ledger.units import NS_PER_S
 from wsoak.wire.deadlines import Bucket, Deadlines
 
 _held: list[Waiter] | None = None
@@ -110,6 +111,18 @@ class Waiter:
         """On the hub: switch to whoever waits, if he was not killed meanwhile."""
         if self._greenlet is not None:
             self._greenlet.switch()
+
+
+def rest(waiter: Waiter, duration_ns: int) -> None:
+    """Block the calling greenlet for so long, or until ``waiter`` is woken with another cause.
+
+    The one timer of ours that a message waits for. libev counts a timer from the time that the loop read when
+    its turn began: after work in the same turn it would end early by as much as that work took.
+    ``update=True`` has the loop read the clock first, as ``gevent.sleep`` and ``gevent.Timeout`` do.
+    """
+    with get_hub().loop.timer(duration_ns / NS_PER_S) as timer:
+        timer.start(waiter.wake, True, update=True)
+        waiter.wait()
 
 
 class Duty:
