@@ -41,7 +41,7 @@ WHOSE = {
         "closed-hello",
         "rejected-503",
     },
-    "generator": {"ports-exhausted", "descriptors-exhausted"},
+    "generator": {"ports-exhausted", "descriptors-exhausted", "source-unusable"},
     "nobody": {"cancelled"},
 }
 

@@ -151,6 +151,7 @@ def test_an_opening_is_counted_once_by_whose_doing_its_end_was(outcome: str) -> 
         "cancelled": "cancelled",
         "ports-exhausted": "generator_failed",
         "descriptors-exhausted": "generator_failed",
+        "source-unusable": "generator_failed",
     }.get(outcome, "failed")
     assert {counter for counter in COUNTERS if counted(delta, counter)} == {expected}
 

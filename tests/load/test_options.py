@@ -58,7 +58,7 @@ def test_every_option_is_declared_with_a_help_that_is_a_sentence(flag: str) -> N
     parser = get_parser(default_config_files=[])
     action = parser._option_string_actions[flag]
     assert action.dest == option.dest
-    assert action.default == option.default
+    assert action.default == (None if option.repeatable else option.default)
     assert (action.include_in_web_ui, action.is_secret) == (option.in_web_form, False)
     assert option.help.endswith(".")
     assert option.env_var == "WSOAK_" + flag[2:].upper().replace("-", "_")
@@ -121,6 +121,8 @@ VALUES: Final[list[tuple[str, str, Any]]] = [
     ("--no-retry-codes", "1008, 4001", (1008, 4001)),
     ("--latency-limit", "250", 250.0),
     ("--gates", GATES, Path(GATES)),
+    ("--dns", "ttl=5m, select=first", "ttl=5m, select=first"),
+    ("--resolve", "h:80:127.0.0.1", ("h:80:127.0.0.1",)),
     ("--source-ips", "127.0.0.1, 127.0.0.2", ("127.0.0.1", "127.0.0.2")),
     ("--watch", "http://127.0.0.1:9/metrics", "http://127.0.0.1:9/metrics"),
     ("--tls-ca", __file__, __file__),
@@ -175,6 +177,14 @@ def test_the_command_line_wins_over_the_environment_and_that_over_locust_conf(
     assert Options.of(parsed(config=config)).heartbeat == 2.0
 
 
+def test_an_option_may_be_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = ("h:80:127.0.0.1", "g:80:[::1]")
+    assert Options.of(parsed("--resolve", both[0], "--resolve", both[1])).resolve == both
+    monkeypatch.setenv("WSOAK_RESOLVE", " ".join(both))
+    assert Options.of(parsed()).resolve == both
+    assert Options.of(None).resolve == ()
+
+
 NOT_NUMBERS: Final = (
     "",
     "x",
@@ -226,6 +236,10 @@ def test_what_is_no_number_in_range_is_refused(flag: str, text: Any) -> None:
         ("--source-ips", "127.0.0.1,localhost"),
         ("--source-ips", "192.0.2.1"),
         ("--source-ips", "256.1.1.1"),
+        ("--dns", "ttl=-1"),
+        ("--dns", "select=last"),
+        ("--resolve", "h:80"),
+        ("--resolve", "h:80:127.0.0.1 g:80:nowhere"),
         ("--watch", "999999999"),
         ("--watch", "0"),
         ("--watch", "2147483648"),

@@ -162,6 +162,38 @@ def test_log_in_and_socket_may_live_on_different_hosts(tmp_path: Path) -> None:
     assert (record.outcome, record.name, record.path) == ("open", "chat", "/client/?hub=***")
 
 
+def test_log_in_and_sockets_go_to_the_address_that_is_given_for_the_hosts_name(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def server(peer: Peer) -> None:
+        head = peer.read_head().decode()
+        asked.append(f"{head.split()[1]} {head.lower().partition('host: ')[2].split()[0]}")
+        if asked[-1].startswith("/log-in"):
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        else:
+            echo(peer)
+
+    def body(user: Any) -> None:
+        assert user.api("POST", "/log-in").ok
+        user.drop_http()
+        with user.connect("/chat") as ws:
+            assert ws.request({"reply_to": 1}, reply_to=1) is not None
+        asked.append("done")
+        rest()
+
+    with listening(server) as listener:
+        host = f"cluster.invalid:{listener.port}"
+        (record,) = records(
+            script(body),
+            host=f"http://{host}",
+            run_dir=tmp_path / "r",
+            arguments=("--resolve", f"{host}:127.0.0.1"),
+            done=lambda _: asked[-1:] == ["done"],
+        )
+    assert asked == [f"/log-in {host}", f"/chat {host}", "done"]
+    assert (record.outcome, record.address, record.resolve_ms) == ("open", "127.0.0.1", None)
+
+
 def test_many_sockets_are_opened_at_a_time_in_order(tmp_path: Path) -> None:
     seen: list[list[str]] = []
     answered: list[bool] = []

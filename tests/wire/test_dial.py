@@ -18,9 +18,11 @@ import pytest
 from tests.wire.harness import PATIENCE_S, Certificates, Listener, Peer, listening, until
 from wsoak.ledger.units import NS_PER_MS, NS_PER_S, s_to_ns
 from wsoak.wire import dial
+from wsoak.wire.addresses import Address, Known, Policy
 from wsoak.wire.deadlines import Deadlines
-from wsoak.wire.dial import Dialer, Opening, Request, Resolver, outcome_of, tls_context
+from wsoak.wire.dial import Dialer, Opening, Request, outcome_of, tls_context
 from wsoak.wire.endpoint import Endpoint
+from wsoak.wire.resolver import Resolver
 from wsoak.wire.stream import open_socket
 
 ASK = Request("/")
@@ -144,10 +146,10 @@ def test_all_phases_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     assert took_ns < opening.phases_ns["resolve"] + round(0.8 * NS_PER_S)
 
 
-def known(addresses: list[dial.Address]) -> Resolver:
+def known(addresses: list[Address]) -> Resolver:
     """A resolver that knows these addresses of ``host``."""
     resolver = Resolver()
-    resolver._known["host", 80] = list(addresses)
+    resolver._known["host", 80] = Known(addresses, 0, Policy(ttl_ns=None, select="first"))
     return resolver
 
 
@@ -162,7 +164,9 @@ def test_addresses_are_tried_in_turn_and_the_one_that_works_is_tried_first_from_
         opening = dialer.dial(Endpoint("ws", "host", 80), ASK, PATIENCE_NS)
         opening.drop()
     assert (opening.outcome, opening.error, opening.errno) == ("open", "", None)
-    assert dialer.resolver.known("host", 80) == [works, refused]
+    found = dialer.resolver.known("host", 80)
+    assert found is not None
+    assert found.order(time.perf_counter_ns()) == [works, refused]
 
 
 def test_where_no_address_works_the_last_one_says_why() -> None:
@@ -192,7 +196,7 @@ def test_source_addresses_are_taken_in_turn() -> None:
 def test_a_source_address_that_is_not_ours_is_our_own_fault() -> None:
     with listening(accepting) as listener:
         opening = dial_once(Dialer(Deadlines(), source_addresses=["192.0.2.1"]), listener)
-    assert (opening.outcome, opening.phase) == ("ports-exhausted", "tcp")
+    assert (opening.outcome, opening.phase) == ("source-unusable", "tcp")
 
 
 def test_a_socket_that_tcp_connected_with_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,8 +309,8 @@ def test_a_certificate_for_another_name_fails_tls(certificates: Certificates) ->
 
     with listening(script) as listener:
         dialer = Dialer(Deadlines(), tls_context(str(certificates.authority)))
-        dialer.resolver._known["other.example", 443] = [(socket.AF_INET, ("127.0.0.1", listener.port))]
-        opening = dialer.dial(Endpoint("wss", "other.example", 443), ASK, PATIENCE_NS)
+        dialer.resolver = known([(socket.AF_INET, ("127.0.0.1", listener.port))])
+        opening = dialer.dial(Endpoint("wss", "host", 80), ASK, PATIENCE_NS)
     assert opening.outcome == "tls-failed"
     assert "ame mismatch" in opening.error
 

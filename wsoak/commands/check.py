@@ -55,8 +55,7 @@ def _check(loaded: Loaded) -> Checked:
 
     parsed = loaded.parsed
     hosts = [parsed.host] if parsed.host else [each.host for each in loaded.user_classes if each.host]
-    found = mistakes_in(parsed, None)
-    found += [mistake for host in hosts for mistake in mistakes_in(None, host)]
+    found = mistakes_in(parsed, *hosts)
     if not 0 < parsed.num_users <= MOST_USERS:
         found.append(f"--users: {parsed.num_users} is not a number of users.")
     if found:

@@ -114,6 +114,11 @@ OBSERVED: Final[Mapping[str, ObservedRule]] = MappingProxyType(
             "the generator has fewer local ports than the load needs",
             "Use more source addresses (--source-ips), or widen net.ipv4.ip_local_port_range.",
         ),
+        "source-unusable": ObservedRule(
+            "error",
+            "the generator's source addresses cannot reach the host",
+            "Give --source-ips addresses of this machine, of the host's own family (IPv4 or IPv6).",
+        ),
         "sessions-not-released": ObservedRule(
             "error",
             "sessions were still there after their end",

@@ -14,6 +14,7 @@ from typing import Any, Final
 from wsoak.judge.doubt import Check, Doubt, Header
 from wsoak.judge.early import sent_early
 from wsoak.judge.latency_limit import DEFAULT_MS
+from wsoak.judge.several import left_out
 from wsoak.judge.user_code import callbacks_failed
 from wsoak.judge.words import counted, duration, listed, of_all, percent, percentile, span, were
 from wsoak.ledger.books import Books, GaugeSummary
@@ -21,6 +22,7 @@ from wsoak.ledger.outcomes import (
     DESCRIPTORS_EXHAUSTED,
     OPEN,
     PORTS_EXHAUSTED,
+    SOURCE_UNUSABLE,
 )
 from wsoak.ledger.timeline import ARRIVALS, NAMES_LIMIT, OTHER_NAMES
 from wsoak.ledger.units import NS_PER_MS, NS_PER_S
@@ -262,6 +264,11 @@ def _names(books: Books, _header: Header) -> Iterator[Doubt]:
     )
 
 
+def _addresses(books: Books, _header: Header) -> Iterator[Doubt]:
+    for reason, advice in left_out(books):
+        yield Doubt("address-left-out", reason, advice, invalid=False)
+
+
 def _lags(books: Books, header: Header) -> Iterator[Doubt]:
     hub, sends = _late(books, "hub", header), _late(books, "lag", header)
     if hub:
@@ -344,6 +351,10 @@ _EXHAUSTED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         DESCRIPTORS_EXHAUSTED: (
             "found no free file descriptor",
             "Raise the limit (`ulimit -n`) before the run, or use more processes.",
+        ),
+        SOURCE_UNUSABLE: (
+            "had no source address that can be used for the host",
+            "Give --source-ips addresses of this machine, of the host's own family (IPv4 or IPv6).",
         ),
     }
 )
@@ -585,6 +596,7 @@ _AT_THE_END: Final[tuple[Check, ...]] = (
     _workers,
     _unwatched,
     _names,
+    _addresses,
     _users,
     _unserved,
     _little_sockets,

@@ -23,6 +23,9 @@ from wsoak.ledger.timeline import ZERO, CounterRow, plus, value
 SAMPLES: Final = 3
 """How many different texts of each sort a group keeps as evidence."""
 
+ADDRESSES: Final = 256
+"""The sockets of so many different IP addresses are counted apart."""
+
 ACTIVE_WITHIN_S: Final = 0.1
 """A socket whose last message came less than this before its end was being written to by its server."""
 
@@ -331,6 +334,7 @@ class Books:
         gauges: summaries by worker, source and gauge name.
         observations: summaries by finding id and socket name.
         user_errors: exceptions of the scenario's own code.
+        addresses: how many of the ended sockets went to each IP address, of the first ``ADDRESSES`` of them.
         first_s, last_s: the first and last Unix second with a timeline row; ``None`` before the first.
     """
 
@@ -344,6 +348,7 @@ class Books:
         self.gauges: dict[tuple[str, str, str], GaugeSummary] = {}
         self.observations: dict[tuple[str, str], ObservationSummary] = {}
         self.user_errors: dict[ErrorKind, ErrorSummary] = {}
+        self.addresses: dict[str, int] = {}
         self.first_s: int | None = None
         self.last_s: int | None = None
         self._oldest_kept: float = float("-inf")
@@ -388,6 +393,8 @@ class Books:
             self.observations.setdefault(observation_key, ObservationSummary()).add(seen)
         for error_key, errors in other.user_errors.items():
             self.user_errors.setdefault(error_key, ErrorSummary()).add(errors)
+        for address, sockets in other.addresses.items():
+            self._add_address(address, sockets)
 
     def add_row(self, second: int, name: str, row: CounterRow) -> None:
         """Add one timeline row in."""
@@ -405,6 +412,8 @@ class Books:
         if group is None:
             group = self.ends[kind] = EndGroup()
         group.add_record(record)
+        if record.outcome == OPEN and record.address:
+            self._add_address(record.address, 1)
         if record.attempt > 0 and record.outcome != CANCELLED and math.isfinite(record.started_at):
             self._add_reconnects(int(record.started_at), record.name, Reconnects(1, int(record.attempt > 1)))
 
@@ -425,6 +434,10 @@ class Books:
         key = ErrorKind(error.user, error.where, error.error, error.place)
         summary = self.user_errors.setdefault(key, ErrorSummary())
         summary.add(ErrorSummary(error.count, error.at, error.at))
+
+    def _add_address(self, address: str, sockets: int) -> None:
+        if address in self.addresses or len(self.addresses) < ADDRESSES:
+            self.addresses[address] = self.addresses.get(address, 0) + sockets
 
     def _add_second(self, second: int, name: str, row: CounterRow) -> None:
         self._reach(second)

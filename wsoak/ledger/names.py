@@ -15,3 +15,11 @@ CLOCK_UNKNOWN: Final = "clock_unknown"
 
 CALLBACKS: Final = ("reply_id", "usable_when", "expect", "subscribe", "hello")
 """The callbacks of a scenario, as ``records.UserError`` names them: they run while a message is read."""
+DNS: Final = "dns"
+"""The source of what is known of the addresses of a host: gauges named ``HOST ADDRESS``."""
+TAKES: Final = 1.0
+"""The address is in the host's record, and takes connections for all we know."""
+TAKES_NONE: Final = 0.0
+"""It is in the record, and took no connection lately."""
+GONE: Final = -1.0
+"""It was in the record before."""

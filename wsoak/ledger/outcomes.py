@@ -33,6 +33,7 @@ HEAD_TOO_LARGE: Final = "head-too-large"
 CLOSED_HELLO: Final = "closed-hello"
 PORTS_EXHAUSTED: Final = "ports-exhausted"
 DESCRIPTORS_EXHAUSTED: Final = "descriptors-exhausted"
+SOURCE_UNUSABLE: Final = "source-unusable"
 CANCELLED: Final = "cancelled"
 
 REJECTED_PREFIX: Final = "rejected-"
@@ -65,6 +66,7 @@ OUTCOMES: Final[Mapping[str, OutcomeMeaning]] = MappingProxyType(
         CLOSED_HELLO: OutcomeMeaning("closed during a first-message log-in", "server"),
         PORTS_EXHAUSTED: OutcomeMeaning("no free local port (EADDRNOTAVAIL)", "generator"),
         DESCRIPTORS_EXHAUSTED: OutcomeMeaning("no free file descriptor (EMFILE, ENFILE)", "generator"),
+        SOURCE_UNUSABLE: OutcomeMeaning("no address of --source-ips can be used for this host", "generator"),
         CANCELLED: OutcomeMeaning("the run ended while the handshake was under way", "nobody"),
     }
 )

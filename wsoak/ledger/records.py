@@ -104,6 +104,9 @@ class _ConnectionFields(NamedTuple):
     quiet_s: float | None = None
     """Seconds between the last message received, control frames left out, and the end; ``None`` in a run of a
     wsoak that did not measure it."""
+    address: str = ""
+    """The IP address that the socket went to, or that was tried last; empty where none was tried, and in a
+    run of a wsoak that did not keep it."""
 
 
 class ConnectionRecord(_ConnectionFields, Row):

@@ -66,7 +66,7 @@ COLUMN_TYPES: Final[dict[str, type]] = {
 }
 """The type of each column that is not text; an empty cell in one of these is ``None``."""
 
-_LATER: Final[dict[str, str]] = {**dict.fromkeys(COUNTERS, "0"), "opening": "", "quiet_s": ""}
+_LATER: Final[dict[str, str]] = {**dict.fromkeys(COUNTERS, "0"), "opening": "", "quiet_s": "", "address": ""}
 """Columns that an older wsoak may not have written, with the cell that stands for what it did not know."""
 
 _LATER_FILES: Final = frozenset({USER_ERRORS_FILE})

@@ -20,6 +20,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import socket
 import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from gevent.event import Event
 from wsoak.ledger.names import CLOCK, CLOCK_OFFSET, CLOCK_UNCERTAINTY, CLOCK_UNKNOWN
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.units import NS_PER_MS, NS_PER_US, s_to_ns
+from wsoak.wire.addresses import NO_PINS, Pinned, pin_of
 from wsoak.wire.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
@@ -110,11 +112,13 @@ class Clocks:
 
     Args:
         tls: for https.
+        pins: addresses of hosts that are not looked up.
     """
 
-    def __init__(self, recorder: Recorder, tls: ssl.SSLContext) -> None:
+    def __init__(self, recorder: Recorder, tls: ssl.SSLContext, pins: Pinned = NO_PINS) -> None:
         self._recorder = recorder
         self._tls = tls
+        self._pins = pins
         self._clocks: dict[tuple[Endpoint, str], _Clock] = {}
 
     def offset(self, endpoint: Endpoint, path: str | None) -> Offset | None:
@@ -129,7 +133,7 @@ class Clocks:
         key = (endpoint, path or "")
         clock = self._clocks.get(key)
         if clock is None:
-            clock = self._clocks[key] = _Clock(self._recorder, self._tls, endpoint, path)
+            clock = self._clocks[key] = _Clock(self._recorder, self._tls, self._pins, endpoint, path)
         return clock.look()
 
     def doubt(self, endpoint: Endpoint, path: str | None) -> None:
@@ -147,9 +151,12 @@ class Clocks:
 class _Clock:
     """One server's clock."""
 
-    def __init__(self, recorder: Recorder, tls: ssl.SSLContext, endpoint: Endpoint, path: str | None) -> None:
+    def __init__(
+        self, recorder: Recorder, tls: ssl.SSLContext, pins: Pinned, endpoint: Endpoint, path: str | None
+    ) -> None:
         self._recorder = recorder
         self._tls = tls
+        self._pins = pins
         self._endpoint = endpoint
         self._path = path
         self._offset: Offset | None = None
@@ -189,7 +196,7 @@ class _Clock:
         if self._path is not None:
             try:
                 with gevent.Timeout(READ_TIMEOUT_S, TimeoutError):
-                    for reading in read(self._endpoint, self._path, self._tls, self._recorder):
+                    for reading in read(self._endpoint, self._path, self._tls, self._recorder, self._pins):
                         # one by one: what was read before a time-out counts
                         readings.append(reading)  # noqa: PERF402
             except (OSError, ValueError, http.client.HTTPException) as error:
@@ -214,17 +221,26 @@ class _Clock:
         self._recorder.gauge(CLOCK, CLOCK_UNCERTAINTY, new.uncertainty_at(now_ns) / NS_PER_MS)
 
 
-def read(endpoint: Endpoint, path: str, tls: ssl.SSLContext, recorder: Recorder) -> Iterator[Reading]:
+def read(
+    endpoint: Endpoint, path: str, tls: ssl.SSLContext, recorder: Recorder, pins: Pinned = NO_PINS
+) -> Iterator[Reading]:
     """Look at a server's clock ``READINGS`` times, over one connection; fewer where it does not say.
+
+    Args:
+        pins: addresses of hosts that are not looked up.
 
     Raises:
         OSError, ValueError, http.client.HTTPException: when the server cannot be asked, or answers otherwise.
     """
     connection = (
-        http.client.HTTPSConnection(endpoint.host, endpoint.port, context=tls)
+        http.client.HTTPSConnection(endpoint.server_name, endpoint.port, context=tls)
         if endpoint.secure
-        else http.client.HTTPConnection(endpoint.host, endpoint.port)
+        else http.client.HTTPConnection(endpoint.server_name, endpoint.port)
     )
+    pin = pin_of(pins, endpoint.host, endpoint.port)
+    address = (pin[0] if pin else endpoint.host, endpoint.port)
+    # the name is for the certificate; where to connect to is another matter
+    connection._create_connection = lambda _, *more: socket.create_connection(address, *more)  # type: ignore[attr-defined]
     headers = dict(endpoint.headers([("Accept", "application/json"), ("Host", endpoint.authority)]))
     try:
         # apart: the way there and back is to be short

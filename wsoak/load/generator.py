@@ -23,6 +23,7 @@ from wsoak.load.open_model import Arrivals
 from wsoak.load.options import BadOptions, Options
 from wsoak.load.shares import turned
 from wsoak.load.user_errors import UserErrors
+from wsoak.wire.addresses import parse_policy, pinned
 from wsoak.wire.client import Client, FastOpener, Opener, Settings
 from wsoak.wire.dial import tls_context
 from wsoak.wire.endpoint import Endpoint
@@ -91,6 +92,8 @@ class Generator:
                 close_timeout_s=options.close_timeout,
                 heartbeat_s=options.heartbeat,
                 source_addresses=turned(options.source_ips, worker_index),
+                dns=parse_policy(options.dns),
+                pins=pinned(options.resolve),
             ),
             self.tls,
             worker_index,
@@ -114,7 +117,7 @@ class Generator:
             if options.arrival_rate
             else None
         )
-        self.clocks = Clocks(self.recorder, self.tls)
+        self.clocks = Clocks(self.recorder, self.tls, self.client.settings.pins)
         self._gauges = Gauges(self.recorder, self._own_readings, watched or [])
 
     def endpoint(self, host: str) -> Endpoint:

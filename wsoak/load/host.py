@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from locust.env import Environment
@@ -14,7 +14,9 @@ from wsoak.load.options import BadOptions, Options
 from wsoak.load.roster import forked
 from wsoak.load.shape_option import parse_shape
 from wsoak.load.target_process import TargetProcess
+from wsoak.wire.addresses import family_of, is_literal
 from wsoak.wire.endpoint import BadUrl, Endpoint
+from wsoak.wire.sources import FAMILY_NAMES
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +38,35 @@ def host_of(environment: Environment) -> str | None:
     return next((user_class.host for user_class in environment.user_classes if user_class.host), None)
 
 
-def mistakes_in(parsed: Namespace | None, host: str | None) -> list[str]:
-    """Everything that is wrong with the options and the host, where there is one; a sentence each."""
+def mistakes_in(parsed: Namespace | None, *hosts: str | None) -> list[str]:
+    """Everything that is wrong with the options and the hosts, where there are some; a sentence each."""
     mistakes: list[str] = []
+    endpoints: list[Endpoint] = []
+    for host in hosts:
+        try:
+            if host is not None:
+                endpoints.append(Endpoint.of(host))
+        except BadUrl as error:
+            mistakes.append(str(error))
     try:
-        Options.of(parsed)
+        options = Options.of(parsed)
     except BadOptions as error:
-        mistakes += error.mistakes
-    try:
-        if host is not None:
-            Endpoint.of(host)
-    except BadUrl as error:
-        mistakes.append(str(error))
-    return mistakes
+        return [*error.mistakes, *mistakes]
+    return [*mistakes, *_unreachable_from(options.source_ips, endpoints)]
+
+
+def _unreachable_from(sources: Sequence[str], endpoints: Sequence[Endpoint]) -> list[str]:
+    """What ``--source-ips`` cannot reach for want of an address of the same family.
+
+    Of a host with a name only its look-up says which families it has: that is the preflight's.
+    """
+    ours = {family_of(address) for address in sources}
+    return [
+        f"--source-ips: the host {endpoint.host} is an {FAMILY_NAMES[family]} address, and none of the "
+        f"source addresses is."
+        for endpoint in endpoints
+        if ours and is_literal(endpoint.host) and (family := family_of(endpoint.host)) not in ours
+    ]
 
 
 def start_target(environment: Environment, start: Callable[[int], TargetProcess]) -> TargetProcess:

@@ -22,6 +22,7 @@ from wsoak.judge.gates import BadGates, Gate, parse_gates
 from wsoak.load.header import without_credentials
 from wsoak.load.shape_option import HELP as SHAPE_HELP
 from wsoak.load.shape_option import parse_shape
+from wsoak.wire.addresses import DEFAULT_DNS, parse_policy, pinned
 
 LOCAL_OPTIONS: Final = ("source_ips", "watch", "tls_ca", "tls_client_cert", "gates")
 """What belongs to a worker's own host, and is given on its own command line."""
@@ -50,6 +51,7 @@ class Option:
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
     in_web_form: bool = True
+    repeatable: bool = False
 
     @property
     def dest(self) -> str:
@@ -118,6 +120,21 @@ OPTIONS: Final = (
         "MS",
     ),
     Option("--gates", "", "TOML file of what the run must meet: docs/gates.md.", "FILE", in_web_form=False),
+    Option(
+        "--dns",
+        DEFAULT_DNS,
+        "How long a look-up holds (seconds, 5m, 0, inf), and which address is tried first: first, each in "
+        "turn (roundrobin), or random.",
+        "ttl=SECONDS,select=HOW",
+    ),
+    Option(
+        "--resolve",
+        "",
+        "Address to take for a host and port, instead of a look-up; may be given again.",
+        "HOST:PORT:ADDRESS",
+        in_web_form=False,
+        repeatable=True,
+    ),
     Option("--source-ips", "", "Local addresses to connect from, in turn.", "IP,IP", in_web_form=False),
     Option(
         "--watch",
@@ -152,6 +169,8 @@ def add_options(parser: Any) -> None:
         }
         if isinstance(option.default, bool):
             arguments["action"] = "store_true"
+        elif option.repeatable:
+            arguments |= {"action": "append", "default": None, "metavar": option.metavar}
         else:
             arguments |= {"type": str if isinstance(option.default, str) else _number(option.default)}
             arguments |= {"metavar": option.metavar}
@@ -208,6 +227,8 @@ class Options:
     no_retry_codes: tuple[int, ...]
     latency_limit: float
     gates: Path | None
+    dns: str
+    resolve: tuple[str, ...]
     source_ips: tuple[str, ...]
     watch: str
     tls_ca: str
@@ -375,6 +396,19 @@ def _shape(option: Option, raw: Any) -> str:
     return text
 
 
+def _dns(option: Option, raw: Any) -> str:
+    text = _text(option, raw)
+    parse_policy(text)
+    return text
+
+
+def _pins(_: Option, raw: Any) -> tuple[str, ...]:
+    given = raw if isinstance(raw, (list, tuple)) else (raw or "",)
+    texts = tuple(text for each in given for text in str(each).split())
+    pinned(texts)
+    return texts
+
+
 _CHECKS: Final[dict[str, Check]] = {
     "arrival_rate": _not_negative,
     "arrival_patience": _positive,
@@ -395,6 +429,8 @@ _CHECKS: Final[dict[str, Check]] = {
     "retry_pause": _not_negative,
     "latency_limit": _not_negative,
     "gates": _gates,
+    "dns": _dns,
+    "resolve": _pins,
     "source_ips": _source_ips,
     "watch": _watch,
     "tls_ca": _file,

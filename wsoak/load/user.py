@@ -37,6 +37,7 @@ from wsoak.load.backoff import delay_s
 from wsoak.load.clock import unix_ns_of
 from wsoak.load.door import Door
 from wsoak.load.generator import Generator, generator_of
+from wsoak.load.http_addresses import pin
 from wsoak.load.names import name_of
 from wsoak.load.options import Options
 from wsoak.load.request_events import RequestEvents
@@ -252,6 +253,7 @@ class WebSocketUser(User):
                 max_retries=0,
             )
             # geventhttpclient declares it for the class
+            pin(self._http, self.generator.client.settings.pins)
             self._http.auth_header = self.endpoint.authorization
             setattr(self._http.client, "redirect_response_codes", frozenset())  # noqa: B010
         return self._http

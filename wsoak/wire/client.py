@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -16,9 +16,11 @@ import gevent
 from gevent.pool import Group, Pool
 
 from wsoak.ledger import outcomes
+from wsoak.ledger.names import DNS
 from wsoak.ledger.raised import raised
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.units import NS_PER_S, s_to_ns
+from wsoak.wire.addresses import Pinned, Policy
 from wsoak.wire.connection import Connection
 from wsoak.wire.deadlines import Deadlines
 from wsoak.wire.dial import Dialer, Opening, Request
@@ -29,6 +31,8 @@ from wsoak.wire.link import FastLink, Link
 from wsoak.wire.listener import Listener
 from wsoak.wire.message import Predicate, Sendable
 from wsoak.wire.replies import ReplyId, reply_to
+from wsoak.wire.resolver import DEFAULT as DEFAULT_POLICY
+from wsoak.wire.resolver import Resolver
 from wsoak.wire.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -46,7 +50,7 @@ class Settings:
     """The limits of a client. Times in seconds.
 
     ``handshake_timeout_s`` bounds an opening from the look-up to the end of its hello; ``heartbeat_s`` is the
-    interval of protocol pings, 0 for none.
+    interval of protocol pings, 0 for none. ``dns`` says how names are looked up, ``pins`` which are not.
     """
 
     handshake_timeout_s: float = 10.0
@@ -55,6 +59,8 @@ class Settings:
     heartbeat_s: float = 0.0
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     source_addresses: Sequence[str] = ()
+    dns: Policy = DEFAULT_POLICY
+    pins: Pinned = field(default_factory=dict)
 
 
 DEFAULTS: Final = Settings()
@@ -95,7 +101,7 @@ class FastOpener:
 
     def __init__(self, client: Client, tls: ssl.SSLContext | None) -> None:
         self._client = client
-        self._dialer = Dialer(client.deadlines, tls, client.settings.source_addresses)
+        self._dialer = Dialer(client.deadlines, tls, client.settings.source_addresses, client.resolver)
 
     def open(self, opening: Opening, endpoint: Endpoint, request: Request, timeout_ns: int) -> Link | None:
         """See ``Opener``."""
@@ -150,6 +156,7 @@ class Client:
         self.opening = 0
         self._under_way: dict[str, int] = {}
         self.stopping = False
+        self.resolver = Resolver(settings.dns, settings.pins, worker_index, self._note_address)
         self._opener = opener(self, tls)
         self._worker_index = worker_index
         self._ids = count()
@@ -325,6 +332,9 @@ class Client:
             self._look_drained()
 
     # ------------------------------------------------------------------------------------------ the rest
+
+    def _note_address(self, host: str, address: str, state: float) -> None:
+        self.recorder.gauge(DNS, f"{host} {address}", state)
 
     def _greet(
         self, connection: Connection, heartbeat_ns: int, hello: Hello | None, deadline_ns: int

@@ -663,6 +663,7 @@ class Connection:
             bytes_received=self._bytes_received,
             opening=self._under_way,
             quiet_s=ns_to_s(now_ns - self._last_message_ns) if existed else None,
+            address=opening.address,
         )
 
     def _was_usable(self) -> bool | None:

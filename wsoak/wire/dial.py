@@ -14,28 +14,24 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
+from functools import partial
 from typing import Any, Final
 
-from gevent import get_hub, getcurrent
-from gevent import socket as cooperative_socket
-from gevent.event import AsyncResult
+from gevent import getcurrent
 
 from wsoak.ledger import outcomes
 from wsoak.ledger.units import NS_PER_MS
+from wsoak.wire.addresses import Address, Known, text_of
 from wsoak.wire.deadlines import Deadlines
 from wsoak.wire.endpoint import Endpoint
 from wsoak.wire.handshake import HandshakeResult, HeadParser, LastUpgrade, build_request, new_key
-from wsoak.wire.stream import WRITE, Stream, TlsStream, open_socket
-
-IP_BIND_ADDRESS_NO_PORT: Final = 24
-"""Linux: choose the port at connect, by the whole four-tuple, so that ports are not used up by bind."""
+from wsoak.wire.race import HEAD_START_NS, OURS, Race, begin_connecting
+from wsoak.wire.resolver import Resolver
+from wsoak.wire.sources import Sources, SourceUnusable
+from wsoak.wire.stream import Stream, TlsStream, open_socket
 
 BODY_PATIENCE_NS: Final = 500 * NS_PER_MS
 """How long the body of a rejection is waited for: its status says the outcome already."""
-
-Address = tuple[int, Any]
-"""Address family and what ``connect`` takes."""
 
 _CONNECT_OUTCOMES: Final = {
     errno.ECONNREFUSED: outcomes.REFUSED,
@@ -50,10 +46,6 @@ _CONNECT_OUTCOMES: Final = {
 }
 
 
-_UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY})
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE})
-
-
 class OutOfTime(BaseException):
     """Thrown into a greenlet at its deadline; never leaves this package."""
 
@@ -62,7 +54,8 @@ class OutOfTime(BaseException):
 class Opening:
     """What became of one attempt to open a socket.
 
-    ``phases_ns`` has the phases that ended well; ``phase`` is the one under way, or the last. ``stream`` and
+    ``phases_ns`` has the phases that ended well; ``phase`` is the one under way, or the last. ``address`` is
+    the IP address that was connected to, or that was tried last. ``stream`` and
     ``tail`` (what followed the response head) are there only when ``outcome`` is ``open``.
     """
 
@@ -70,6 +63,7 @@ class Opening:
     outcome: str = ""
     phase: str = "resolve"
     phases_ns: dict[str, int] = field(default_factory=dict)
+    address: str = ""
     status: int | None = None
     error: str = ""
     body: str = ""
@@ -103,58 +97,6 @@ class Opening:
             self.stream = None
 
 
-class Resolver:
-    """Name look-ups, each done once: later openings to the same host have no ``resolve`` phase.
-
-    Openings that begin while a look-up is under way wait for that one.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, int], list[Address]] = {}
-        self._under_way: dict[tuple[str, int], AsyncResult] = {}
-
-    def known(self, host: str, port: int) -> list[Address] | None:
-        """The addresses found before, the one that worked last first."""
-        return self._known.get((host, port))
-
-    def resolve(self, host: str, port: int) -> list[Address]:
-        """Look the name up, cooperatively.
-
-        Raises:
-            OSError: when there is no such name.
-        """
-        while (under_way := self._under_way.get((host, port))) is not None:
-            under_way.wait()
-            if isinstance(under_way.exception, (OSError, UnicodeError)):
-                raise under_way.exception
-            known = self.known(host, port)
-            # none: whoever asked was killed, and the next one asks
-            if known is not None:
-                return known
-        return self._ask(host, port)
-
-    def _ask(self, host: str, port: int) -> list[Address]:
-        answer = self._under_way[host, port] = AsyncResult()
-        try:
-            found = cooperative_socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses = [(int(family), address) for family, _, _, _, address in found]
-            self._known[host, port] = addresses
-        except BaseException as error:
-            answer.set_exception(error)
-            raise
-        else:
-            answer.set(addresses)
-        finally:
-            del self._under_way[host, port]
-        return addresses
-
-    def prefer(self, host: str, port: int, address: Address) -> None:
-        """Try this address first from now on."""
-        addresses = self._known[host, port]
-        addresses.remove(address)
-        addresses.insert(0, address)
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """What an opening asks for besides the host: path with query, headers, subprotocols, origin."""
@@ -171,19 +113,25 @@ class Dialer:
     Args:
         deadlines: of the hub that the calling greenlets run on.
         tls: the context for ``wss``; one for all, as building one reads the whole CA file.
-        source_addresses: local addresses to bind to in turn; each gives another 28,000 ports.
+        source_addresses: local addresses to bind to in turn; each gives another 28,000 ports. A socket binds
+            to those of its own family alone.
+        resolver: gives the addresses of names; one of its own unless given.
     """
 
     def __init__(
-        self, deadlines: Deadlines, tls: ssl.SSLContext | None = None, source_addresses: Sequence[str] = ()
+        self,
+        deadlines: Deadlines,
+        tls: ssl.SSLContext | None = None,
+        source_addresses: Sequence[str] = (),
+        resolver: Resolver | None = None,
     ) -> None:
         self._deadlines = deadlines
         self._tls = tls
-        self._sources = cycle(source_addresses) if source_addresses else None
+        self._sources = Sources(source_addresses) if source_addresses else None
         self._alarms: set[Alarm] = set()
         self._cancelled = False
         self._last_upgrade = LastUpgrade()
-        self.resolver = Resolver()
+        self.resolver = Resolver() if resolver is None else resolver
 
     def dial(
         self, endpoint: Endpoint, request: Request, timeout_ns: int, opening: Opening | None = None
@@ -232,11 +180,9 @@ class Dialer:
             return opening.failed(outcomes.CANCELLED)
         with Alarm(self._deadlines, opening.started_ns + timeout_ns, self._alarms) as alarm:
             try:
-                addresses = self._resolve(opening, endpoint)
-                if not opening.outcome:
-                    self._connect_tcp(opening, endpoint, addresses)
-                if not opening.outcome and endpoint.secure:
-                    self._connect_tls(opening, endpoint)
+                known = self._resolve(opening, endpoint)
+                if known is not None:
+                    self._connect(opening, endpoint, known, alarm)
                 if not opening.outcome:
                     opening.phase = "upgrade"
                     upgrade(opening, alarm)
@@ -268,63 +214,84 @@ class Dialer:
         for alarm in list(self._alarms):
             alarm.bring_forward(time.perf_counter_ns())
 
-    def _resolve(self, opening: Opening, endpoint: Endpoint) -> list[Address]:
+    def _resolve(self, opening: Opening, endpoint: Endpoint) -> Known | None:
         known = self.resolver.known(endpoint.host, endpoint.port)
         if known is not None:
             return known
         started_ns = time.perf_counter_ns()
         try:
-            addresses = self.resolver.resolve(endpoint.host, endpoint.port)
+            known = self.resolver.resolve(endpoint.host, endpoint.port)
         except (OSError, UnicodeError) as error:
-            if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+            if isinstance(error, OSError) and error.errno in OURS:
                 opening.failed(*outcome_of(error, opening.phase))
-                return []
+                return None
             text = error.strerror if isinstance(error, OSError) else "not a host name"
             opening.failed(outcomes.RESOLVE_FAILED, f"{outcomes.RESOLVE_FAILED}: {text}")
-            return []
+            return None
         opening.phases_ns["resolve"] = time.perf_counter_ns() - started_ns
-        return addresses
+        return known
 
-    def _connect_tcp(self, opening: Opening, endpoint: Endpoint, addresses: list[Address]) -> None:
+    def _connect(self, opening: Opening, endpoint: Endpoint, known: Known, alarm: Alarm) -> None:
+        """TCP, and TLS where it is wanted."""
+        host = endpoint.host
+        address = self._connect_tcp(opening, host, known, alarm)
+        if address is None:
+            return
+        self.resolver.worked(host, known, address)
+        if endpoint.secure:
+            try:
+                self._connect_tls(opening, endpoint)
+            finally:
+                if "tls" not in opening.phases_ns and not self._cancelled:
+                    # the name may have moved, and its old address be another's
+                    self.resolver.missed(host, known, address)
+
+    def _connect_tcp(self, opening: Opening, host: str, known: Known, alarm: Alarm) -> Address | None:
+        """Connect to the first of the name's addresses that can be connected to; see ``race``."""
         opening.phase = "tcp"
         started_ns = time.perf_counter_ns()
-        for address in list(addresses):
-            try:
-                opening.stream = self._connect_address(opening, address)
-            except OSError as error:
-                opening.failed(*outcome_of(error, opening.phase))
-                continue
-            opening.outcome, opening.error, opening.errno = "", "", None
-            opening.phases_ns["tcp"] = time.perf_counter_ns() - started_ns
-            if address is not addresses[0]:
-                self.resolver.prefer(endpoint.host, endpoint.port, address)
-            return
-
-    def _connect_address(self, opening: Opening, address: Address) -> Stream:
-        family, target = address
-        sock = open_socket(family)
-        # kept at once: a kill or deadline in the wait below must find it
-        opening.stream = Stream(sock)
+        addresses = known.order(started_ns)
         if self._sources is not None:
-            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((next(self._sources), 0))
-        number = sock.connect_ex(target)
-        if number == errno.EINPROGRESS:
-            # asked again, the kernel says how far it is: on the loopback it is done by now, and a turn of the
-            # hub would be most of the phase
-            number = sock.connect_ex(target)
-            if number in _UNDER_WAY:
-                _wait_until_connected(sock)
-                number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number == errno.EISCONN:
-            number = 0
-        if not number and sock.getsockname() == target:
-            # nothing listens, and the kernel chose the very port that we asked for: TCP then connects the
-            # socket with itself, and the server could not even start while we hold its port
-            number = errno.ECONNREFUSED
-        if number:
-            raise OSError(number, os.strerror(number))
-        return opening.stream
+            addresses = [address for address in addresses if address[0] in self._sources.families]
+            if not addresses:
+                text = self._sources.none_for(known.addresses)
+                opening.failed(outcomes.SOURCE_UNUSABLE, f"{outcomes.SOURCE_UNUSABLE}: {text}")
+                return None
+
+        def begin(address: Address) -> tuple[socket.SocketType, bool]:
+            opening.address = text_of(address)
+            return self._begin(address)
+
+        # a time-out that is shorter than the head starts is shared
+        head_start_ns = min(HEAD_START_NS, (alarm.at_ns - started_ns) // len(addresses))
+        race = Race(begin, partial(self.resolver.missed, host, known), head_start_ns)
+        try:
+            sock, address = race.run(addresses)
+        except OutOfTime:
+            for address in race.unanswered if not self._cancelled else ():
+                self.resolver.missed(host, known, address)
+            raise
+        opening.stream = Stream(sock)
+        opening.address = text_of(address)
+        opening.phases_ns["tcp"] = time.perf_counter_ns() - started_ns
+        return address
+
+    def _begin(self, address: Address) -> tuple[socket.SocketType, bool]:
+        """A socket that is being connected, and whether it is connected already."""
+        sock = open_socket(address[0])
+        try:
+            if self._sources is None:
+                return sock, begin_connecting(sock, address)
+            self._sources.bind(sock, address[0])
+            try:
+                return sock, begin_connecting(sock, address)
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    raise SourceUnusable(error.errno, "the source address cannot reach this host") from error
+                raise
+        except BaseException:
+            sock.close()
+            raise
 
     def _connect_tls(self, opening: Opening, endpoint: Endpoint) -> None:
         opening.phase = "tls"
@@ -440,17 +407,10 @@ def refused(opening: Opening, result: HandshakeResult) -> None:
     opening.failed(result.outcome, result.error or result.outcome)
 
 
-def _wait_until_connected(sock: socket.SocketType) -> None:
-    hub = get_hub()
-    watcher = hub.loop.io(sock.fileno(), WRITE)
-    try:
-        hub.wait(watcher)
-    finally:
-        watcher.close()
-
-
 def outcome_of(error: OSError, phase: str) -> tuple[str, str, int | None]:
     """Outcome, text and errno of a failed connect, send or recv (RFC 9293's events as Linux names them)."""
+    if isinstance(error, SourceUnusable):
+        return outcomes.SOURCE_UNUSABLE, f"{outcomes.SOURCE_UNUSABLE}: {error.strerror}", error.errno
     number = error.errno
     outcome = _CONNECT_OUTCOMES.get(number or 0, outcomes.UNREACHABLE)
     if number == errno.ETIMEDOUT:

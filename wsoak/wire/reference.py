@@ -70,7 +70,7 @@ class ReferenceOpener:
 
     def __init__(self, client: Client, tls: ssl.SSLContext | None) -> None:
         self._client = client
-        self._dialer = Dialer(client.deadlines, tls, client.settings.source_addresses)
+        self._dialer = Dialer(client.deadlines, tls, client.settings.source_addresses, client.resolver)
 
     def open(self, opening: Opening, endpoint: Endpoint, request: Request, timeout_ns: int) -> Link | None:
         """See ``client.Opener``."""

@@ -84,7 +84,7 @@ class Prober:
         patience_s = min(settings.handshake_timeout_s, patience_s)
         settings = replace(settings, handshake_timeout_s=patience_s, heartbeat_s=0.0)
         self.client = Client(Recorder("probe"), settings, tls, opener=opener)
-        self._dialer = Dialer(self.client.deadlines, tls, settings.source_addresses)
+        self._dialer = Dialer(self.client.deadlines, tls, settings.source_addresses, self.client.resolver)
         self._timeout_ns = s_to_ns(patience_s)
 
     def answer(self, endpoint: Endpoint, request: Request) -> Answer:

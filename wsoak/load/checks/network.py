@@ -33,18 +33,27 @@ def network_steps(user: WebSocketUser) -> Iterator[Step]:
     for phase, took_ns in opening.phases_ns.items():
         yield Step(scenario, _WORDS[phase], "ok", f"{endpoint.authority}, {duration(took_ns)}")
     if not opening.is_open:
-        finding = "tls-failed" if opening.phase == "tls" else "server-unreachable"
+        finding = _finding_of(opening)
         text = f"{endpoint.http_url} cannot be reached: {opening.error}"
+        if finding == opening.outcome:
+            user.generator.recorder.observe(finding, scenario, 1, 1, text)
         yield Step(scenario, _WORDS[opening.phase], "failed", text, finding)
     elif user.health_path is not None:
         yield _health(user, endpoint, scenario, user.health_path)
+
+
+def _finding_of(opening: Opening) -> str:
+    if outcomes.whose(opening.outcome) == "generator":
+        # these findings have the names of their outcomes
+        return opening.outcome
+    return "tls-failed" if opening.phase == "tls" else "server-unreachable"
 
 
 def _connect(user: WebSocketUser, endpoint: Endpoint) -> Opening:
     """Connect, and go; a failure is in the books then."""
     generator = user.generator
     client = generator.client
-    dialer = Dialer(client.deadlines, generator.tls, client.settings.source_addresses)
+    dialer = Dialer(client.deadlines, generator.tls, client.settings.source_addresses, client.resolver)
     timeout_ns = s_to_ns(min(client.settings.handshake_timeout_s, CONNECT_S))
 
     def connected(opening: Opening, _: Alarm) -> None:

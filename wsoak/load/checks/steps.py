@@ -45,6 +45,7 @@ CAUSES: Final[Mapping[str, str]] = MappingProxyType(
         "no-answer": "the server takes messages and does not answer them: look at its handler and its log",
         "rehearsal-failed": "the scenario expects something else of this server: run python -m wsoak check",
         "descriptors-exhausted": "the limit is too low: raise it with ulimit -n, or use more processes",
+        "source-unusable": "--source-ips has no address of this machine that is of the host's family",
         "ports-exhausted": "one address has no more: use --source-ips, or widen net.ipv4.ip_local_port_range",
     }
 )
