@@ -14,6 +14,7 @@
 - ``findings``      what went wrong: the rules applied to a run's books
 - ``doubt``         a reason not to believe a run
 - ``user_code``     what the scenario itself raised
+- ``attendance``    whether the users were there for the whole of the load
 - ``validity``      whether the run is to be believed
 - ``early``         messages that left before the time for which they were meant
 - ``summary``       what happened, in plain sentences

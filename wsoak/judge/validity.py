@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
+from wsoak.judge.attendance import most_due, users_missing
 from wsoak.judge.doubt import Check, Doubt, Header
 from wsoak.judge.early import sent_early
 from wsoak.judge.latency_limit import DEFAULT_MS
@@ -380,7 +381,9 @@ def _exhausted(books: Books, _header: Header) -> Iterator[Doubt]:
 def _users(books: Books, header: Header) -> Iterator[Doubt]:
     users = round(sum(summary.greatest for summary in _by_worker(books, "users").values()))
     target = round(sum(summary.greatest for summary in _by_worker(books, "users_target").values()))
-    if users >= target:
+    due = most_due(books)
+    if users >= target or (due is not None and due >= target):
+        # who was missing of those is told by users_missing
         return
     most = f"At most {counted(users, 'user')} {were(users)}" if users else "No user was"
     attempts = sum(books.count(counter) for counter in ("opened", "failed", "generator_failed", "cancelled"))
@@ -597,6 +600,7 @@ _AT_THE_END: Final[tuple[Check, ...]] = (
     _unwatched,
     _names,
     _addresses,
+    users_missing,
     _users,
     _unserved,
     _little_sockets,

@@ -23,3 +23,25 @@ TAKES_NONE: Final = 0.0
 """It is in the record, and took no connection lately."""
 GONE: Final = -1.0
 """It was in the record before."""
+
+USERS: Final = "users"
+"""The source of readings of users by class; each gauge is one of the words below and the class."""
+DUE: Final = "due"
+"""Users that Locust had asked this process for at that moment: of a ramp, those of it so far."""
+THERE: Final = "there"
+"""Of those, the ones that were running."""
+DONE: Final = "done"
+"""Of those, the ones that were not running as they had ended themselves (``StopUser``)."""
+LEFT: Final = "left"
+"""Of those, the ones that were not running as ``--reconnect none`` had ended them."""
+FINISHED: Final = "finished"
+"""Users that had ended themselves so far."""
+POLICY: Final = "policy"
+"""Users that ``--reconnect none`` had ended so far."""
+FAILED: Final = "failed"
+"""Users that had died of an exception, or that could not log in, so far."""
+
+
+def users_gauge(what: str, user_class: str) -> str:
+    """The name of a gauge of ``USERS``."""
+    return f"{what} {user_class}"

@@ -22,6 +22,7 @@
 - ``search_course``   the same for a search, fed with what is recorded
 - ``shape_follower``  a shape as Locust's own
 - ``generator``       what makes the load in one process
+- ``presence``        the users that are there, and how the others ended
 - ``user_errors``     what the scenario's own code raised
 - ``gauges``          the generator looks at itself, and at the server
 - ``garbage``         Python's collector, told what is here to stay

@@ -14,6 +14,7 @@ from wsoak.judge.findings import Finding, find
 from wsoak.judge.gates import Gate
 from wsoak.judge.meters import Material
 from wsoak.judge.summary import summarise
+from wsoak.judge.user_code import user_errors
 from wsoak.judge.validity import Doubt, doubts, is_valid
 from wsoak.judge.verdict import Trial, Verdict
 from wsoak.judge.verdict_text import junit
@@ -126,6 +127,9 @@ class Collector:
             ledger.rundir.UnwritableRun: when the disk refuses.
         """
         told: dict[str, Any] = {"ended_by": ended_by, "workers": workers}
+        told["exceptions"] = [
+            {**kind._asdict(), "count": summary.count} for kind, summary in user_errors(self.books)
+        ]
         if stopped_by is not None:
             told["stopped_by"] = stopped_by
         self._writer.finish(ended_at=round(time.time(), 3), **told)

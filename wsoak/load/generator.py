@@ -12,6 +12,7 @@ from locust.env import Environment
 from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING, WorkerRunner
 
 from wsoak.ledger.delta import Delta
+from wsoak.ledger.names import USERS
 from wsoak.ledger.recorder import Recorder
 from wsoak.load.accounts import Account, Accounts, BadAccounts, check_columns, read_accounts
 from wsoak.load.api import HOPELESS, LogIns
@@ -21,6 +22,7 @@ from wsoak.load.clock import Clocks
 from wsoak.load.gauges import Gauges, Readings
 from wsoak.load.open_model import Arrivals
 from wsoak.load.options import BadOptions, Options
+from wsoak.load.presence import Presence
 from wsoak.load.shares import turned
 from wsoak.load.user_errors import UserErrors
 from wsoak.wire.addresses import parse_policy, pinned
@@ -53,6 +55,7 @@ class Generator:
         run_id: names the run on what its users create (the ``X-Run-Id`` header).
         embedded: whether the server under load is our own embedded target.
         given_up: whether the run was stopped because it was hopeless.
+        presence: its users by class.
         user_errors: what the scenario's own code raised.
         bad_accounts: why a user could not use ``--accounts``.
 
@@ -83,6 +86,7 @@ class Generator:
         self.accounts = Accounts(_accounts(environment, options), share, shares)
         self.bad_accounts: BadAccounts | None = None
         self.recorder = Recorder(worker)
+        self.presence = Presence(environment.runner)
         self.user_errors = UserErrors(self.recorder, environment)
         self.client = Client(
             self.recorder,
@@ -188,6 +192,10 @@ class Generator:
 
     def _own_readings(self) -> Readings:
         runner = self.environment.runner
+        if self._is_going():
+            # when the run is being stopped, users go as Locust wants it
+            for name, number in self.presence.readings().items():
+                self.recorder.gauge(USERS, name, number)
         readings = {
             "users": float(runner.user_count if runner else 0),
             "open_sockets": float(len(self.client.open_connections)),

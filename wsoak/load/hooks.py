@@ -50,6 +50,7 @@ from wsoak.load.generator import stop_run
 from wsoak.load.host import host_of, mistakes_in, start_target
 from wsoak.load.keeper import DRAIN_PATIENCE_S, Keeper
 from wsoak.load.options import LOCAL_OPTIONS, BadOptions, Options, add_options
+from wsoak.load.presence import UserGroup
 from wsoak.load.producer import Producer
 from wsoak.load.relay import ACK, DRAIN, DROP, GIVE_UP, HELLO, LEAVE, REPORT, TURN_AWAY
 from wsoak.load.shape_follower import ShapeFollower, begin_shape, offer_shape, shape_ended
@@ -123,6 +124,7 @@ class Hooks:
         self._learn_messages(environment)
         self._parent = os.getppid() if os.getpid() != IMPORTED_BY else None
         if runner is not None:
+            runner.user_greenlets = UserGroup(self._user_began, self._user_ended)
             one_stop_at_a_time(runner)
             run_time_later(runner, lambda: self._sit_out_checks(getattr(parsed, "run_time", None) or 0))
         if isinstance(runner, WorkerRunner):
@@ -219,6 +221,18 @@ class Hooks:
         """Locust says that a user's ``on_start`` or task raised."""
         if self._producer is not None:
             self._producer.generator.user_errors.raised(exception, user_instance)
+
+    def _user_began(self, user: Any) -> None:
+        if self._producer is not None:
+            self._producer.generator.presence.began(user)
+
+    def _user_ended(self, user: Any, error: BaseException | None, told: bool) -> None:
+        """A user of this process has ended; ``told``: Locust wanted it to."""
+        if self._producer is not None:
+            generator = self._producer.generator
+            generator.presence.ended(user, error, told)
+            if error is not None:
+                generator.user_errors.ended_user(error, user)
 
     def on_spawning_complete(self, **_: Any) -> None:
         """All users that were asked for are there."""

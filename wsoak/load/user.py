@@ -40,6 +40,7 @@ from wsoak.load.generator import Generator, generator_of
 from wsoak.load.http_addresses import pin
 from wsoak.load.names import name_of
 from wsoak.load.options import Options
+from wsoak.load.presence import ENDED_BY_POLICY, GAVE_UP
 from wsoak.load.request_events import RequestEvents
 from wsoak.load.sequence import Counts
 from wsoak.load.sequence import Sequence as PushSequence
@@ -221,6 +222,7 @@ class WebSocketUser(User):
             return 0
         attempt = 1 if last.usable and last.age_s >= HELD_S else attempt + 1
         if self.options.reconnect == "none":
+            setattr(self, ENDED_BY_POLICY, True)
             raise StopUser
         if self.options.reconnect == "immediate":
             # what a bad client does; but even that must let the others run
@@ -323,6 +325,7 @@ class WebSocketUser(User):
             locust.exception.StopUser: always.
         """
         self.generator.log_ins.failed(answer, self.endpoint.http_url)
+        setattr(self, GAVE_UP, True)
         raise StopUser
 
     def drop_http(self) -> None:
@@ -345,6 +348,7 @@ class WebSocketUser(User):
         except BadAccounts as error:
             self.generator.bad_accounts = error
             self.generator.give_up(str(error))
+            setattr(self, GAVE_UP, True)
             raise StopUser from None
         self._accounts.append((kind, number))
         return account
@@ -493,9 +497,7 @@ class WebSocketUser(User):
         greenlet.rawlink(self._release)
         return greenlet
 
-    def _release(self, greenlet: gevent.Greenlet) -> None:
-        if greenlet.exception is not None:
-            self.generator.user_errors.ended_user(greenlet.exception, self)
+    def _release(self, _: gevent.Greenlet) -> None:
         for connection in self._sockets:
             connection.begin_close(1000, outcomes.RUN_ENDED)
         self._sockets = []
