@@ -62,6 +62,8 @@ class Figures:
     response_p50_ns: int | None
     response_p99_ns: int | None
     answered: float | None
+    http_success: float | None
+    http_p99_ns: int | None
     closes: Mapping[str, int]
     findings: tuple[Finding, ...]
     doubts: tuple[Doubt, ...]
@@ -154,6 +156,8 @@ def figures(path: Path) -> Figures:
         response_n=response.total,
         response_p50_ns=p50_ns,
         response_p99_ns=p99_ns,
+        http_success=_share(books.count("http_ok"), books.count("http_ok") + books.count("http_failed")),
+        http_p99_ns=books.histogram("http").percentile_ns(99),
         # what was still in flight at the end is not counted either way
         answered=_share(books.count("replies"), books.count("replies") + unanswered) if requests else None,
         closes=closes,
@@ -355,6 +359,8 @@ _MORE: Final[tuple[tuple[str, Callable[[Side], str]], ...]] = (
     ("response p50", _row(lambda run: run.response_p50_ns, duration)),
     ("response p99", _row(lambda run: run.response_p99_ns, duration)),
     ("responses (n)", _row(lambda run: float(run.response_n), _as_figure)),
+    ("HTTP calls succeeded", _row(lambda run: run.http_success, _as_share, "no calls")),
+    ("HTTP calls p99", _row(lambda run: run.http_p99_ns, duration, "no calls")),
 )
 _CLOSES_SHOWN: Final = 8
 
@@ -402,6 +408,8 @@ def _plain(run: Figures) -> dict[str, Any]:
         "response_n": run.response_n,
         "response_p50_ms": None if run.response_p50_ns is None else run.response_p50_ns / 1e6,
         "response_p99_ms": None if run.response_p99_ns is None else run.response_p99_ns / 1e6,
+        "http_success": run.http_success,
+        "http_p99_ms": None if run.http_p99_ns is None else run.http_p99_ns / 1e6,
         "closes": dict(run.closes),
         "works": works,
         "why": why,

@@ -82,6 +82,7 @@ def context(run: Run, drawn: Sequence[Drawn]) -> dict[str, Any]:
         tables.closes(run.books),
         where_they_apply(tables.counters(run.books)),
         tables.latencies(run.books),
+        tables.calls(run.books),
         tables.own(run.books),
         tables.gauges(run.books),
         tables.facts(run.header),

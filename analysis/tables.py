@@ -106,6 +106,9 @@ def latencies(books: Books) -> Table:
     rows = []
     open_model = bool(books.count("arrived", ARRIVALS))
     for kind in KINDS:
+        if kind == "http":
+            # they have a table of their own
+            continue
         names = sorted(name for of, name in books.latency if of == kind)
         if kind == "metric" and open_model and ARRIVALS in names:
             rows.append(_latency_row("wait for a user", ARRIVALS, books.latency[kind, ARRIVALS]))
@@ -126,6 +129,25 @@ def latencies(books: Books) -> Table:
 def _latency_row(kind: str, name: str, histogram: Histogram) -> tuple[str, ...]:
     values = [percentile(histogram, q) for q in (*_SPREAD, 100.0)]
     return (kind, name, f"{histogram.total:,}", *values, f"{histogram.over:,}")
+
+
+def calls(books: Books) -> Table:
+    """HTTP calls by method and name, those of Locust's own HTTP users too."""
+    names = {*books.names_with("http_ok"), *books.names_with("http_failed")}
+    rows = []
+    for name in sorted(names, key=lambda name: (-_calls(books, name), name)):
+        durations = books.latency.get(("http", name), _NOTHING)
+        times = [percentile(durations, q) for q in (*_SPREAD, 100.0)] if durations.total else [""] * 6
+        failed = books.count("http_failed", name)
+        ok = percent(books.count("http_ok", name), _calls(books, name))
+        rows.append((name, f"{_calls(books, name):,}", f"{failed:,}", ok, *times))
+    columns = ("call", "n", "failed", "succeeded", *(f"p{q:g}" for q in _SPREAD), "max")
+    note = "Times are of whole calls, failed ones too."
+    return table("HTTP calls", columns, rows, range(1, len(columns)), note)
+
+
+def _calls(books: Books, name: str) -> int:
+    return books.count("http_ok", name) + books.count("http_failed", name)
 
 
 def own(books: Books) -> Table:

@@ -162,6 +162,25 @@ def test_the_scenarios_own_figures_have_a_table(tmp_path: Path) -> None:
     assert "own figures" in page_of(tmp_path / "run")[1].text
 
 
+def test_http_calls_have_a_table(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path / "run", header(1))
+    delta = Delta("0", 0)
+    delta.timeline[STARTED_AT, "GET /feed"] = row(http_ok=4)
+    delta.timeline[STARTED_AT, "POST /login"] = row(http_ok=9, http_failed=1)
+    delta.latency[STARTED_AT, "http", "POST /login"] = Histogram.of([1_000_000] * 10)
+    writer.append(delta)
+    writer._close_files()
+    run = load(tmp_path / "run")
+
+    (calls,) = [table for table in report.context(run, [])["tables"] if "HTTP" in table.title]
+
+    assert calls.columns == ("call", "n", "failed", "succeeded", "p50", "p90", "p95", "p99", "p99.9", "max")
+    assert calls.rows == (
+        ("POST /login", "10", "1", "90.0 %", *["1 ms"] * 6),
+        ("GET /feed", "4", "0", "100 %", *[""] * 6),
+    )
+
+
 def test_a_scenario_without_figures_of_its_own_has_no_such_table(reported: Scene) -> None:
     assert "own figures" not in read(reported("refused"))[1].text
 

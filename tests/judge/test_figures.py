@@ -132,6 +132,14 @@ def test_sockets_are_counted_by_how_they_opened_and_ended(expr: str, value: floa
     assert measured.samples == samples
 
 
+def calls(run: Run) -> object:
+    run.row(0, "POST /login", http_ok=1, http_failed=2).row(1, "GET /login", http_ok=1)
+    run.row(1, "GET /rooms/{id}", http_ok=5, http_failed=1)
+    # a socket of the same name is no call
+    run.row(1, "/login", opened=7).durations(1, 900, kind="handshake", name="/login")
+    return run.durations(0, 100, 300, kind="http", name="POST /login")
+
+
 @pytest.mark.parametrize(
     ("expr", "feed", "value", "samples"),
     [
@@ -150,6 +158,14 @@ def test_sockets_are_counted_by_how_they_opened_and_ended(expr: str, value: floa
         ),
         ("observed{id=history-lost}.rate < 9%", lambda r: r.observed(0, "history-lost", 2, 40), 0.05, 40),
         ("observed{id=history-lost}.count < 9", lambda r: r.observed(0, "history-lost", 2, 40), 2, 40),
+        ("http.success >= 9%", calls, 0.7, 10),
+        ("http{name=/login}.success >= 9%", calls, 0.5, 4),
+        ("http{name='POST /login'}.success >= 9%", calls, 1 / 3, 3),
+        ("http{name=/login, method=GET}.success >= 9%", calls, 1.0, 1),
+        ("http{name!=/login}.count > 1", calls, 6, 6),
+        ("http.failed == 0", calls, 3, 10),
+        ("http{name=/login}.max < 1s", calls, pytest.approx(0.3, rel=1e-3), 2),
+        ("http{method=P*} within 200ms >= 9%", calls, 0.5, 2),
         ("sent.count > 1", lambda r: r.row(0, sent=3).row(1, "echo", sent=4), 7, 7),
         ("received{name=echo}.count > 1", lambda r: r.row(1, "echo", received=4), 4, 4),
         ("gauge{name=queue}.max < 9", lambda r: r.gauge(0, 5).gauge(1.2, 7).gauge(1.3, 6), 7, 3),

@@ -278,6 +278,16 @@ def test_validity_and_findings_follow() -> None:
     assert when(findings[0]) == "at 0 s"
 
 
+def test_http_calls_are_accounted_for() -> None:
+    made = books([healthy()])
+    made.add_row(START_S, "POST /login", row(http_ok=3, http_failed=1))
+    made.add_row(START_S, "GET /feed", row(http_ok=6))
+    made.add_histogram("http", "POST /login", Histogram.of([2 * MS] * 200))
+    assert "9 of 10 HTTP calls (90.0 %) succeeded, p50 2 ms" in text(made)
+    assert "Failed: 1 × POST /login." in text(made)
+    assert "HTTP" not in text(books([healthy()]))
+
+
 def test_hostile_names_are_printable() -> None:
     made = books([failed("refused", "tcp", name="evil\x1b[31m\nname\u202e")])
 

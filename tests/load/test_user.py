@@ -15,6 +15,7 @@ from locust.exception import StopUser
 from tests.load.session import Session, records, rest, script, session
 from tests.wire.harness import Certificates, Listener, Peer, close_frame, frame, listening, until
 from wsoak.ledger.rundir import RunReader
+from wsoak.ledger.timeline import value
 from wsoak.load import user as user_module
 from wsoak.load.api import Answer
 from wsoak.wire.frames import TEXT
@@ -861,6 +862,40 @@ def test_api_calls_are_in_locusts_tables_under_stable_names_and_errors(tmp_path:
         "GET /no: HTTP 401",
         "GET /zip: unreadable answer: error",
     ]
+
+
+def test_api_calls_are_in_the_books_as_in_locusts_tables(tmp_path: Path) -> None:
+    server = HttpServer(
+        no=json_answer(b"{}", b"500 No"), brotli=json_answer(b"S3CRET", b"200 OK", b"Content-Encoding: br")
+    )
+
+    def body(user: Any) -> Any:
+        for number in range(3):
+            user.api("GET", f"/rooms/{number}?t={TOKEN}")
+        user.api("POST", "/no", json={})
+        # read by no client: Locust's table has it without a duration
+        user.api("GET", "/brotli")
+        # a type of the scenario's own is no HTTP, and neither are a socket's events
+        event = {
+            "name": "/rooms",
+            "response_time": 1.0,
+            "response_length": 0,
+            "exception": None,
+            "context": {},
+        }
+        user.environment.events.request.fire(request_type="WSOPEN", **event)
+
+    with_http(server, body, tmp_path)
+    (path,) = tmp_path.iterdir()
+    books = RunReader(path).books()
+    counted = {name: (value(row, "http_ok"), value(row, "http_failed")) for name, row in books.totals.items()}
+    assert {name: both for name, both in counted.items() if any(both)} == {
+        "GET /rooms/{id}": (3, 0),
+        "POST /no": (0, 1),
+        "GET /brotli": (0, 1),
+    }
+    timed = {name: durations.total for (kind, name), durations in books.latency.items() if kind == "http"}
+    assert timed == {"GET /rooms/{id}": 3, "POST /no": 1}
 
 
 HOSTILE_TOKENS: Final = [TOKEN, f"{TOKEN}\r\nX-Evil: 1", f"{TOKEN} 三", f"\ud800{TOKEN}"]

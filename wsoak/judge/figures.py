@@ -41,11 +41,16 @@ from wsoak.ledger import outcomes
 from wsoak.ledger.books import Books
 from wsoak.ledger.outcomes import CANCELLED, OPEN, PHASES, is_failure
 from wsoak.ledger.records import ConnectionRecord, Gauge, Observation
-from wsoak.ledger.timeline import ARRIVALS, CounterRow, value
+from wsoak.ledger.timeline import ARRIVALS, CounterRow, http_parts, value
 from wsoak.ledger.units import NS_PER_S
 
 SCENARIO: Final = "scenario"
 """The source of gauges that a gate means where it names none: the scenario's own metrics."""
+
+HTTP: Final = "http"
+"""The kind of duration of HTTP calls, and the first word of their figures."""
+
+_CALL_LABELS: Final = ("name", "method")
 
 Build = Callable[[Expression, Window], Meter]
 Unit = tuple[Dimension, Per]
@@ -89,15 +94,28 @@ class Figure:
 # -------------------------------------------------------------------------------------------- the meters
 
 
-def _admits(expression: Expression) -> Callable[[str], bool]:
+def name_filter(expression: Expression) -> Callable[[str], bool]:
+    """Whether a name in the books is one of those that the expression asks for."""
+    if expression.figure.partition(".")[0] == HTTP:
+        return partial(_is_call, expression)
     return partial(expression.admits, "name")
+
+
+def _is_call(expression: Expression, counted: str) -> bool:
+    """Of ``POST /login``, both ``/login`` and the whole are the name."""
+    method, name = http_parts(counted)
+    return expression.admits("method", method) and all(
+        (matches(label.value, name) or matches(label.value, counted)) is not label.negated
+        for label in expression.labels
+        if label.key == "name"
+    )
 
 
 def _share(part: tuple[str, ...], whole: tuple[str, ...]) -> Build:
     def pair(row: CounterRow) -> tuple[float, float]:
         return sum(value(row, c) for c in part), sum(value(row, c) for c in whole)
 
-    return lambda expression, _: RowShare(_admits(expression), pair)
+    return lambda expression, _: RowShare(name_filter(expression), pair)
 
 
 def _count(counters: tuple[str, ...], exposure: tuple[str, ...]) -> Build:
@@ -105,7 +123,7 @@ def _count(counters: tuple[str, ...], exposure: tuple[str, ...]) -> Build:
 
 
 def _row_count(expression: Expression, counters: tuple[str, ...], exposure: tuple[str, ...]) -> RowCount:
-    return RowCount(_admits(expression), counters, exposure)
+    return RowCount(name_filter(expression), counters, exposure)
 
 
 def _a_second(counters: tuple[str, ...], exposure: tuple[str, ...]) -> Build:
@@ -133,7 +151,7 @@ def _opened_wanted(expression: Expression) -> bool:
 
 
 def _opening_share(expression: Expression, _: Window) -> Meter:
-    return OpeningShare(_admits(expression), _opening_wanted(expression), _opened_wanted(expression))
+    return OpeningShare(name_filter(expression), _opening_wanted(expression), _opened_wanted(expression))
 
 
 def _opening_count(expression: Expression, _: Window) -> Meter:
@@ -141,7 +159,7 @@ def _opening_count(expression: Expression, _: Window) -> Meter:
         return _row_count(expression, _HANDSHAKES, _HANDSHAKES)
     failed, opened = _opening_wanted(expression), _opened_wanted(expression)
     return ConnectionCount(
-        _admits(expression),
+        name_filter(expression),
         lambda record: opened if record.outcome == OPEN else failed(record),
         lambda record: record.outcome == OPEN or is_failure(record.outcome),
     )
@@ -168,18 +186,18 @@ def _close_wanted(expression: Expression) -> Callable[[ConnectionRecord], bool]:
 
 
 def _close_share(expression: Expression, _: Window) -> Meter:
-    return CloseShare(_admits(expression), _close_wanted(expression))
+    return CloseShare(name_filter(expression), _close_wanted(expression))
 
 
 def _close_count(expression: Expression, _: Window) -> ConnectionCount:
     return ConnectionCount(
-        _admits(expression), _close_wanted(expression), lambda record: record.outcome == OPEN
+        name_filter(expression), _close_wanted(expression), lambda record: record.outcome == OPEN
     )
 
 
 def _reconnect_count(expression: Expression, _: Window) -> ConnectionCount:
     return ConnectionCount(
-        _admits(expression),
+        name_filter(expression),
         lambda record: record.attempt > 0,
         lambda record: record.outcome != CANCELLED,
     )
@@ -200,9 +218,9 @@ def _observed_count(expression: Expression, _: Window) -> Meter:
 def _duration(kind: str) -> Build:
     def build(expression: Expression, window: Window) -> Meter:
         if expression.within is not None:
-            return WithinShare(kind, _admits(expression), window, _ns(expression.within.value))
+            return WithinShare(kind, name_filter(expression), window, _ns(expression.within.value))
         limit_ns = _ns(expression.limit.value)
-        return WithinShare(kind, _admits(expression), window, limit_ns, expression.percent)
+        return WithinShare(kind, name_filter(expression), window, limit_ns, expression.percent)
 
     return build
 
@@ -212,11 +230,11 @@ def _ns(duration_s: float) -> int:
 
 
 def _mean(kind: str) -> Build:
-    return lambda expression, window: MeanDuration(kind, _admits(expression), window)
+    return lambda expression, window: MeanDuration(kind, name_filter(expression), window)
 
 
 def _greatest(kind: str) -> Build:
-    return lambda expression, window: GreatestDuration(kind, _admits(expression), window)
+    return lambda expression, window: GreatestDuration(kind, name_filter(expression), window)
 
 
 def _gauge(statistic: str) -> Build:
@@ -253,7 +271,7 @@ def _findings(expression: Expression, _: Window) -> Meter:
 
 
 def _recovery(expression: Expression, _: Window) -> Meter:
-    return RecoveryMeter(_admits(expression))
+    return RecoveryMeter(name_filter(expression))
 
 
 PROVIDERS: Final[dict[str, Provider]] = {}
@@ -308,12 +326,18 @@ DURATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "usable": "from the start of an attempt to the first message that was expected",
         "hub": "how late the generator's own event loop was",
         "metric": "the scenario's own `metric(…, kind='trend')`",
+        HTTP: "a whole HTTP call, whatever came of it",
     }
 )
 """The kinds of duration; see ``ledger.delta.KINDS``."""
 
+DURATION_LABELS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {kind: _CALL_LABELS if kind == HTTP else ("name",) for kind in DURATIONS}
+)
+
 _HANDSHAKES: Final = ("opened", "failed")
 _REQUESTS: Final = ("replies", "reply_timeouts", "reply_lost")
+_CALLS: Final = ("http_ok", "http_failed")
 _CHECKS: Final = ("check_passed", "check_failed")
 _OPENING_LABELS: Final = ("name", "outcome", "phase")
 _CLOSE_LABELS: Final = ("name", *_CLOSE_TEXTS)
@@ -342,13 +366,26 @@ def _table() -> Iterator[Figure]:
         "usable",
         "sockets whose first expected message came, of the opened ones of which it is known",
         (SHARE,),
-        lambda expression, _: UsableShare(_admits(expression)),
+        lambda expression, _: UsableShare(name_filter(expression)),
     )
     yield Figure(
         "request.success", "requests that were answered in time", (SHARE,), _share(("replies",), _REQUESTS)
     )
     yield Figure("request.count", "requests", (NUMBER,), _count(("requests",), _REQUESTS), counts=True)
     yield Figure("request.per_second", "requests", (A_SECOND, NUMBER), _a_second(("requests",), _REQUESTS))
+    yield Figure(
+        "http.success",
+        "HTTP calls that succeeded, as Locust counts them",
+        (SHARE,),
+        _share(_CALLS[:1], _CALLS),
+        _CALL_LABELS,
+    )
+    for counted, counters, text in (
+        ("count", _CALLS, "HTTP calls"),
+        ("failed", _CALLS[1:], "HTTP calls that failed"),
+    ):
+        yield Figure(f"http.{counted}", text, (NUMBER,), _count(counters, _CALLS), _CALL_LABELS, counts=True)
+    yield Figure("http.per_second", "HTTP calls", (A_SECOND, NUMBER), _a_second(_CALLS, _CALLS), _CALL_LABELS)
     for way in ("sent", "received"):
         yield Figure(f"{way}.count", f"messages {way}", (NUMBER,), _count((way,), _ANY), counts=True)
         yield Figure(f"{way}.per_second", f"messages {way}", (A_SECOND, NUMBER), _a_second((way,), _ANY))
@@ -412,8 +449,9 @@ def _table() -> Iterator[Figure]:
             live=statistic != "last",
         )
     for kind, text in DURATIONS.items():
-        yield Figure(f"{kind}.mean", f"the mean: {text}", (SECONDS,), _mean(kind))
-        yield Figure(f"{kind}.max", f"the longest: {text}", (SECONDS,), _greatest(kind))
+        labels = DURATION_LABELS[kind]
+        yield Figure(f"{kind}.mean", f"the mean: {text}", (SECONDS,), _mean(kind), labels)
+        yield Figure(f"{kind}.max", f"the longest: {text}", (SECONDS,), _greatest(kind), labels)
     observed = ("id", "name")
     yield Figure(
         "observed.rate",

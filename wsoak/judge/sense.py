@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from wsoak.judge.expression import Expression, Label, matches
-from wsoak.judge.figures import DURATIONS, FIGURES, SECONDS, SHARE, Figure, Unit
+from wsoak.judge.figures import DURATION_LABELS, DURATIONS, FIGURES, SECONDS, SHARE, Figure, Unit
 from wsoak.judge.quantity import EXAMPLES
 from wsoak.judge.rule import SEVERITIES
 from wsoak.ledger import outcomes
@@ -59,9 +59,8 @@ def _duration_mistakes(expression: Expression) -> Iterator[str]:
         like = _like(expression.figure, DURATIONS)
         yield f'"{expression.figure}" is no duration{like}; p(…) and within go with {kinds}'
         return
-    yield from _label_mistakes(
-        expression, ("name",), needs=("name",) if expression.figure == "metric" else ()
-    )
+    needs = ("name",) if expression.figure == "metric" else ()
+    yield from _label_mistakes(expression, DURATION_LABELS[expression.figure], needs)
     limit, unit = expression.limit, (expression.limit.dimension, expression.limit.per)
     if expression.comparison in _NO_EQUALITY:
         yield f"{expression.comparison} fits no measured figure: ask for < or >"

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final
 
 from wsoak.judge.expression import BadExpression, Expression, parse
+from wsoak.judge.figures import name_filter
 from wsoak.judge.quantity import Quantity
 from wsoak.judge.sense import mistakes
 from wsoak.ledger.books import Books
@@ -64,7 +65,8 @@ class Slo:
 
 def _success(good: str, *bad: str) -> Callable[[Books, Expression], float | None]:
     def share(books: Books, expression: Expression) -> float | None:
-        rows = [row for name, row in books.totals.items() if expression.admits("name", name)]
+        asked_for = name_filter(expression)
+        rows = [row for name, row in books.totals.items() if asked_for(name)]
         done = sum(value(row, good) for row in rows)
         missed = sum(value(row, counter) for row in rows for counter in bad)
         return done / (done + missed) if done + missed else (0.0 if _all_failed(books) else None)
@@ -80,6 +82,7 @@ def _all_failed(books: Books) -> bool:
 SHARES: Final[Mapping[str, Callable[[Books, Expression], float | None]]] = {
     "handshake.success": _success("opened", "failed"),
     "request.success": _success("replies", "reply_timeouts", "reply_lost"),
+    "http.success": _success("http_ok", "http_failed"),
     "check": _success("check_passed", "check_failed"),
 }
 """Shares of success by the figure's name, as gates have them."""
@@ -114,16 +117,12 @@ def slo(text: str) -> Slo:
 
 
 def _durations(expression: Expression, books: Books) -> Histogram:
-    merged = Histogram()
+    merged, asked_for = Histogram(), name_filter(expression)
     for (kind, name), histogram in books.latency.items():
-        if kind == expression.figure and expression.admits("name", name):
+        if kind == expression.figure and asked_for(name):
             merged.add(histogram)
     if expression.figure in ("response", "service"):
-        lost = sum(
-            int(value(row, "reply_lost"))
-            for name, row in books.totals.items()
-            if expression.admits("name", name)
-        )
+        lost = sum(int(value(row, "reply_lost")) for name, row in books.totals.items() if asked_for(name))
         merged.count_beyond(lost)
     return merged
 

@@ -48,6 +48,7 @@ def happened(books: Books, header: Mapping[str, Any], drops: Sequence[MassDrop] 
         lambda books: _drops(books, header, drops),
         _messages,
         _requests,
+        _calls,
         _deliveries,
         _checks,
         raised_sentences,
@@ -262,6 +263,17 @@ def _requests(books: Books) -> Iterator[str]:
     ]
     if odd:
         yield f"Of the messages received, {listed(odd)}."
+
+
+def _calls(books: Books) -> Iterator[str]:
+    ok, failed = books.count("http_ok"), books.count("http_failed")
+    if not ok + failed:
+        return
+    times = f", {percentile_pair(books.histogram('http'))}" if books.histogram("http").total else ""
+    worst = books.names_with("http_failed")
+    ways = Counter({safe(name, 60): books.count("http_failed", name) for name in worst})
+    reasons = f" Failed: {_most(ways)}." if failed else ""
+    yield f"{of_all(ok, ok + failed, 'HTTP call')} succeeded{times}.{reasons}"
 
 
 def _deliveries(books: Books) -> Iterator[str]:

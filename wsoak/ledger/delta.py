@@ -30,13 +30,15 @@ KINDS = (
     "usable",
     "hub",
     "metric",
+    "http",
 )
 """The kinds of duration.
 
 ``response`` from the intended send to the receipt, ``service`` from the actual send, ``lag`` between the two
 sends; ``ping`` a protocol ping's round trip; ``delivery`` a push's way by the server's stamp; ``handshake``
 a whole successful opening, and its phases by their own names; ``usable`` from the start of an attempt to its
-first expected message; ``hub`` how late the generator's own event loop was; ``metric`` the scenario's own.
+first expected message; ``hub`` how late the generator's own event loop was; ``metric`` the scenario's own;
+``http`` a whole HTTP call, whatever came of it, as Locust's clients time it.
 """
 
 LatencyKey = tuple[int, str, str]

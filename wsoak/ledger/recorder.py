@@ -84,6 +84,8 @@ class Series:
     metric_count: int
     metric_sum: float
     sent_early: int
+    http_ok: int
+    http_failed: int
     response_ns: array[int]
     service_ns: array[int]
     lag_ns: array[int]
@@ -98,6 +100,7 @@ class Series:
     usable_ns: array[int]
     hub_ns: array[int]
     metric_ns: array[int]
+    http_ns: array[int]
 
     def __init__(self, name: str) -> None:
         self.name = name

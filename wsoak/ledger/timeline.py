@@ -55,6 +55,9 @@ COUNTERS: Final = (
     "metric_sum",
     # paced messages
     "sent_early",
+    # HTTP calls, by method and name
+    "http_ok",
+    "http_failed",
 )
 """The counters' names, in the order of a row.
 
@@ -65,6 +68,7 @@ ended. ``requests_sent`` are those of ``sent`` that ask for an answer, ``replies
 first) + still in flight. ``late_replies`` came after their time-out; ``unmatched`` are
 messages with the id of no request in flight, such as events of a subscription, and go to ``expect`` and
 ``subscribe``; ``dropped`` messages that answer no request, and that a full inbox could not keep.
+``http_ok`` and ``http_failed`` calls as Locust judged them, under ``http_name``.
 ``arrived`` = ``served`` + ``unserved`` (waited longer than their patience) + still waiting.
 ``sent_early`` messages left before the time for which they were meant: there should be none.
 """
@@ -73,6 +77,17 @@ CounterRow = tuple[float, ...]
 """One value a counter, in the order of ``COUNTERS``; all but ``metric_sum`` are whole."""
 
 ZERO: Final[CounterRow] = (0,) * len(COUNTERS)
+
+
+def http_name(method: str, name: str) -> str:
+    """The name under which calls of this method and name are counted: ``POST /login``."""
+    return f"{method} {name}"
+
+
+def http_parts(name: str) -> tuple[str, str]:
+    """The method and name that ``http_name`` was made of."""
+    method, _, of = name.partition(" ")
+    return method, of
 
 
 def plus(left: CounterRow, right: CounterRow) -> CounterRow:

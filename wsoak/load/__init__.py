@@ -26,6 +26,7 @@
 - ``user_errors``     what the scenario's own code raised
 - ``gauges``          the generator looks at itself, and at the server
 - ``garbage``         Python's collector, told what is here to stay
+- ``http_books``      Locust's HTTP calls, in the books
 - ``request_events``  Locust's event for each event of a socket
 - ``checks``          what looks before and beside the load
 - ``producer``        a generator, and its reports

@@ -5,6 +5,7 @@
     worker_connect             a worker that comes during a run gets a share of it
     test_start                 Keeper in the master or only process, and the checks before the load;
                                Producer in a worker or the only process
+    request                    HTTP calls are counted in the books
     user_error                 what users raised is counted in the books
     report_to_master           what was recorded goes into Locust's statistics first
     test_stopping              no more users are asked for
@@ -48,6 +49,7 @@ from wsoak.load.collector import Judgement
 from wsoak.load.console import EXIT_USAGE, refuse, show_judgement
 from wsoak.load.generator import stop_run
 from wsoak.load.host import host_of, mistakes_in, start_target
+from wsoak.load.http_books import count_call
 from wsoak.load.keeper import DRAIN_PATIENCE_S, Keeper
 from wsoak.load.options import LOCAL_OPTIONS, BadOptions, Options, add_options
 from wsoak.load.presence import UserGroup
@@ -216,6 +218,19 @@ class Hooks:
         """Put what was recorded into Locust's statistics before a worker sends them."""
         if self._producer is not None:
             self._producer.flush()
+
+    def on_request(
+        self,
+        request_type: str,
+        name: str,
+        response_time: float | None,
+        exception: BaseException | None,
+        **_: Any,
+    ) -> None:
+        """A user of whatever class has made a request."""
+        if self._producer is not None:
+            recorder = self._producer.generator.recorder
+            count_call(recorder, request_type, name, response_time, exception)
 
     def on_user_error(self, user_instance: Any, exception: BaseException, **_: Any) -> None:
         """Locust says that a user's ``on_start`` or task raised."""
@@ -563,6 +578,7 @@ def register(events: Events) -> Hooks:
         "init": hooks.on_init,
         "test_start": hooks.on_test_start,
         "report_to_master": hooks.on_report_to_master,
+        "request": hooks.on_request,
         "user_error": hooks.on_user_error,
         "spawning_complete": hooks.on_spawning_complete,
         "test_stopping": hooks.on_test_stopping,
