@@ -286,6 +286,37 @@ def test_a_run_without_an_attempt_is_invalid() -> None:
     assert found(Books())["no-data"].invalid
 
 
+HTTP_ONLY: dict[str, Any] = {**ENDED, "opens_sockets": False}
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (HTTP_ONLY, {"no-sockets": False}),
+        (
+            {**HTTP_ONLY, "options": {"gates": "gates.toml"}},
+            {"no-sockets": False, "generator-saturated": True},
+        ),
+        ({**HTTP_ONLY, "opens_sockets": True}, {"no-data": True, "generator-saturated": True}),
+        (ENDED, {"no-data": True, "generator-saturated": True}),
+    ],
+)
+def test_a_run_of_users_that_open_no_sockets_is_locust_s_to_judge(
+    header: dict[str, Any], expected: dict[str, bool]
+) -> None:
+    made = Books()
+    add_gauge(made, "cpu_saturated", [1.0] * 20)
+
+    assert {id_: doubt.invalid for id_, doubt in found(made, header).items()} == expected
+
+
+def test_sockets_of_other_users_are_judged_all_the_same() -> None:
+    made = some_books()
+    add_gauge(made, "cpu_saturated", [1.0] * 20)
+
+    assert list(found(made, HTTP_ONLY)) == ["generator-saturated"]
+
+
 def test_attempts_that_all_failed_are_data() -> None:
     assert is_valid(found(books([failed("refused", "tcp")])).values())
 

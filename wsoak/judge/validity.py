@@ -128,6 +128,8 @@ def doubts(
     if stopped and header.get("load_began") is False:
         return [_without_load(stopped), *_damaged(damaged)]
     checks = [*_ALWAYS] if under_way else [_cut, _no_data, *_ALWAYS, *_AT_THE_END]
+    if _has_nothing_to_judge(books, header):
+        checks = [] if under_way else [_cut, _no_data]
     found = [doubt for check in checks for doubt in check(books, header)]
     cut = not under_way and header.get("ended_at") is None
     # its writer may be in the middle of a line of each file
@@ -169,8 +171,25 @@ def _cut(books: Books, header: Header) -> Iterator[Doubt]:
     )
 
 
-def _no_data(books: Books, _header: Header) -> Iterator[Doubt]:
-    if not books.count("opened") + books.count("failed"):
+def _has_nothing_to_judge(books: Books, header: Header) -> bool:
+    """Whether this is a run of other users than ours, of which only Locust can say how it went."""
+    gates = (header.get("options") or {}).get("gates")
+    return not gates and _opens_no_sockets(books, header)
+
+
+def _opens_no_sockets(books: Books, header: Header) -> bool:
+    return header.get("opens_sockets") is False and not books.count("opened") + books.count("failed")
+
+
+def _no_data(books: Books, header: Header) -> Iterator[Doubt]:
+    if _opens_no_sockets(books, header):
+        yield Doubt(
+            "no-sockets",
+            "No user of this run opens sockets: wsoak has nothing to judge.",
+            "See Locust's own tables; for sockets, run a WebSocketUser too.",
+            invalid=False,
+        )
+    elif not books.count("opened") + books.count("failed"):
         observed = any(summary.count for summary in books.observations.values())
         yield Doubt(
             "no-data",

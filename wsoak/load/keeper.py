@@ -24,6 +24,7 @@ from wsoak.load.live import Window, line
 from wsoak.load.options import NO_CHECKS, Options, read_gates
 from wsoak.load.relay import DRAIN, Roll
 from wsoak.load.shape_follower import tell_shape
+from wsoak.load.user import WebSocketUser
 
 log = logging.getLogger(__name__)
 
@@ -85,12 +86,13 @@ class Keeper:
         self._roll = Roll(self.run_id)
         gates = read_gates(options.gates)
         limit = latency_limit(options.latency_limit, gates)
+        opens_sockets = any(issubclass(each, WebSocketUser) for each in environment.user_classes)
         header = run_header(self.run_id, started_at, scenarios, host, options.plain(), limit)
         self._gates = gates
         self._abort = AbortWatch(gates, started_at)
         self.stopped_by: Stopped | None = None
         asked = getattr(environment.parsed_options, "expect_workers", None) if workers else 0
-        expected = {"expected_workers": workers, "asked_workers": asked or 0}
+        expected = {"expected_workers": workers, "asked_workers": asked or 0, "opens_sockets": opens_sockets}
         self._collector = Collector(path, header | expected, gates, options.gates)
         self.broken: UnwritableRun | None = None
         # a keeper of workers looks at itself too: a master that is busy is late to take reports
