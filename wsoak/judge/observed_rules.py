@@ -126,6 +126,12 @@ OBSERVED: Final[Mapping[str, ObservedRule]] = MappingProxyType(
             "remove it. Users who are refused as busy (409) while they are not meet the same fault.",
             gauges="open_",
         ),
+        "closed-socket-in-a-loop": ObservedRule(
+            "warning",
+            "closed sockets were called again and again by the scenario",
+            "End the scenario's loop when `ws.is_open` is false, or let the task end, so that `connect` "
+            "opens the socket again as --reconnect says: until then this user makes no load.",
+        ),
         "users-busy": ObservedRule(
             "error",
             "users were refused for what another run had begun with their accounts",

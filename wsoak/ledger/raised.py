@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Final
 
 WORD_LIMIT: Final = 60
@@ -55,6 +55,15 @@ def raised(error: BaseException) -> Raised:
         return Raised(name, "", "")
     code, line = own[-1]
     return Raised(name, f"{_file_of(code.co_filename)}:{line} in {_function(code)}", _function(own[0][0]))
+
+
+def place_of(frame: FrameType) -> str:
+    """``file:line in function`` of the scenario's own code that led to this frame, else of the frame."""
+    own: FrameType | None = frame
+    while own is not None and not _is_own(own.f_code.co_filename):
+        own = own.f_back
+    found = own or frame
+    return f"{_file_of(found.f_code.co_filename)}:{found.f_lineno} in {_function(found.f_code)}"
 
 
 def traceback_text(error: BaseException) -> str:

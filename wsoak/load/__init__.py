@@ -23,6 +23,7 @@
 - ``shape_follower``  a shape as Locust's own
 - ``generator``       what makes the load in one process
 - ``presence``        the users that are there, and how the others ended
+- ``closed_loops``    scenarios that go on calling a closed socket
 - ``user_errors``     what the scenario's own code raised
 - ``gauges``          the generator looks at itself, and at the server
 - ``garbage``         Python's collector, told what is here to stay

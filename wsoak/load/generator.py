@@ -19,6 +19,7 @@ from wsoak.load.api import HOPELESS, LogIns
 from wsoak.load.checks.answers import HANDSHAKE_S, Prober
 from wsoak.load.checks.routes import RouteProbe
 from wsoak.load.clock import Clocks
+from wsoak.load.closed_loops import ClosedLoops
 from wsoak.load.gauges import Gauges, Readings
 from wsoak.load.open_model import Arrivals
 from wsoak.load.options import BadOptions, Options
@@ -103,6 +104,7 @@ class Generator:
             worker_index,
             opener_of(options.client),
             self.user_errors.callback_failed,
+            ClosedLoops(self.recorder).looped,
         )
         self.routes = RouteProbe(self.recorder, self.prober)
         self.given_up = False

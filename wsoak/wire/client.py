@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import gevent
@@ -128,6 +129,8 @@ class Client:
         callback_failed: told when a callback of the scenario's raised: its name, the exception, and who
             opened the socket. It may be called on the hub, and must not block. The recorder counts it unless
             given.
+        looped: told when a scenario calls a closed socket in a loop: the socket's name, the method, the
+            frame that calls it, and who opened the socket.
 
     Attributes:
         open_connections: those that opened and have not ended.
@@ -144,6 +147,7 @@ class Client:
         worker_index: int = 0,
         opener: Callable[[Client, ssl.SSLContext | None], Opener] = FastOpener,
         callback_failed: Callable[[str, BaseException, Any], None] | None = None,
+        looped: Callable[[str, str, FrameType | None, Any], None] | None = None,
     ) -> None:
         self.recorder = recorder
         self.settings = settings
@@ -164,6 +168,7 @@ class Client:
         self._greenlets = Group()
         self._drained: list[Waiter] = []
         self._callback_failed = callback_failed
+        self._looped = looped
 
     def open(
         self,
@@ -318,6 +323,12 @@ class Client:
             self.recorder.user_error("", where, raised(error))
         else:
             self._callback_failed(where, error, None if owner is None else owner())
+
+    def looped(self, connection: Connection, method: str, frame: FrameType | None) -> None:
+        """A scenario calls a closed socket in a loop; see ``after_end``."""
+        if self._looped is not None:
+            owner = connection.owner
+            self._looped(connection.name, method, frame, None if owner is None else owner())
 
     def forget(self, connection: Connection) -> None:
         """The connection has ended."""

@@ -24,6 +24,7 @@ from wsoak.ledger import outcomes
 from wsoak.ledger.outcomes import Initiator, close_error
 from wsoak.ledger.records import ConnectionRecord
 from wsoak.ledger.units import NS_PER_S, ns_to_ms, ns_to_s, s_to_ns
+from wsoak.wire.after_end import AfterEnd
 from wsoak.wire.closing import Closing
 from wsoak.wire.dial import Opening
 from wsoak.wire.frames import BINARY, CLOSE, PING, PONG, TEXT, CloseFrame, Violation
@@ -53,9 +54,11 @@ class Connection:
         is_open: whether messages can be sent: the handshake succeeded, and no close has begun.
         last_read_ns: when bytes came last, those that are being looked at left out.
         listener: hears of each event, where there is one.
+        owner: gives whoever opened it, where that is known.
     """
 
     __slots__ = (
+        "_after_end",
         "_attempt",
         "_bytes_received",
         "_bytes_sent",
@@ -70,7 +73,6 @@ class Connection:
         "_last_push_at",
         "_link",
         "_opened_ns",
-        "_owner",
         "_path",
         "_pings",
         "_recorder",
@@ -91,6 +93,7 @@ class Connection:
         "messages_sent",
         "name",
         "opening",
+        "owner",
         "state",
     )
 
@@ -135,13 +138,14 @@ class Connection:
         self._closers: list[Waiter] | None = None
         self._close_deadline: Duty | None = None
         self._closing = Closing(over=link is None)
-        self._owner = owner
+        self.owner = owner
         self._reply_id = reply_id if reply_id is reply_to else self._guarded(reply_id, "reply_id")
         self._usable_when = None if usable_when is None else self._guarded(usable_when, "usable_when")
         self._usable_ns: int | None = None
         self._expected = usable_when is not None
         self._waited_in_vain = False
         self._write_error: OSError | None = None
+        self._after_end: AfterEnd | None = None
         self._last_push: Message | None = None
         self._last_push_at = 0
 
@@ -268,6 +272,8 @@ class Connection:
             timeout_ns = self.client.reply_timeout_ns if timeout is None else s_to_ns(timeout)
             found = inbox.expect(predicate, time.perf_counter_ns() + timeout_ns)
             self._waited_in_vain |= found is None and not self.ended
+        elif found is None:
+            self._give_way()
         if found is not None and self._usable_when is None:
             self._became_usable(found.received_ns)
         return found
@@ -288,6 +294,7 @@ class Connection:
             the round trip in milliseconds, or ``None`` when no pong came in time or the socket closed.
         """
         if not self.is_open:
+            self._give_way()
             return None
         waiter = Waiter()
         timeout_ns = self.client.reply_timeout_ns if timeout is None else s_to_ns(timeout)
@@ -314,8 +321,17 @@ class Connection:
             while not self.ended and (ahead_ns := intended_ns - time.perf_counter_ns()) > 0:
                 self._rest(ahead_ns)
             if not self.is_open:
+                self._give_way()
                 return
             yield intended_ns
+
+    def _give_way(self) -> None:
+        """Let others run: the caller asks something of a closed socket; see ``after_end``."""
+        if getcurrent() is get_hub():
+            return
+        if self._after_end is None:
+            self._after_end = AfterEnd()
+        self._after_end.called(self)
 
     def _rest(self, duration_ns: int) -> None:
         """Sleep, but no longer than the socket lives: who loses it comes back at once."""
@@ -504,6 +520,7 @@ class Connection:
             if self.opening.is_open:
                 self._expected = True
                 series.send_on_closed += 1
+            self._give_way()
             return False
         size = len(payload)
         series.sent += 1
@@ -557,7 +574,7 @@ class Connection:
         return waiter
 
     def _guarded(self, function: Callable[[Message], Any], where: str) -> Guard:
-        return Guard(function, where, self.client, self._owner)
+        return Guard(function, where, self.client, self.owner)
 
     def _made_inbox(self) -> Inbox:
         if self._inbox is None:
