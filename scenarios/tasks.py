@@ -201,7 +201,9 @@ class Feed:
     def watch(self, ws: Connection) -> None:
         """Take what is pushed, until the feed is closed; then nobody waits for the end of a task any more."""
         self.sequence = Sequence()
-        while not ws.ended:
+        push: Message | None = None
+        # what came in one read with the close is still to be taken after it
+        while push is not None or not ws.ended:
             push = ws.expect(is_push, PUSH_WITHIN_S)
             if push is not None:
                 self.pushed(push)

@@ -108,7 +108,9 @@ class OneWay:
         return lost
 
     def _hear(self) -> None:
-        while not self.receiver.ended:
+        message: Message | None = None
+        # what came in one read with the close is still to be taken after it
+        while message is not None or not self.receiver.ended:
             message = self.receiver.expect(lambda message: self._number_of(message) is not None)
             if message is not None:
                 self._take(self._number_of(message), message.received_ns)
