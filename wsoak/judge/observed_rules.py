@@ -127,7 +127,7 @@ OBSERVED: Final[Mapping[str, ObservedRule]] = MappingProxyType(
             gauges="open_",
         ),
         "closed-socket-in-a-loop": ObservedRule(
-            "warning",
+            "error",
             "closed sockets were called again and again by the scenario",
             "End the scenario's loop when `ws.is_open` is false, or let the task end, so that `connect` "
             "opens the socket again as --reconnect says: until then this user makes no load.",
