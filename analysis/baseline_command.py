@@ -75,7 +75,7 @@ def add_tolerance(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         metavar="SHARE",
         type=_tolerance,
-        help=f"how much worse is allowed (durations {TOLERANCE:.0%}, shares {SHARE_TOLERANCE:.1%})",
+        help=f"how much worse is allowed (durations {TOLERANCE:.0%}%, shares {SHARE_TOLERANCE:.1%}%)",
     )
 
 
