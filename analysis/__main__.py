@@ -6,7 +6,6 @@ Exit codes: 0, and 2 for a wrong use or a run that cannot be read.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from analysis import baseline_command, capacity_command, compare, diagnose, drif
 from analysis.frames import load
 from analysis.named import WHAT, some_path
 from analysis.report import write_report
+from wsoak.judge import streams
 from wsoak.judge.terminal import safe
 from wsoak.judge.validity import is_valid
 from wsoak.judge.words import counted
@@ -130,6 +130,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; its exit code."""
+    streams.never_fail_to_encode()
     parser = argparse.ArgumentParser(prog="python -m analysis", description="What a run's directory tells.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
@@ -140,17 +141,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code: int = USAGE_ERROR if options.command.judges else 0
     try:
         code = options.command.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UnreadableRun as error:
         print(safe(str(error), 1000), file=sys.stderr)
         return USAGE_ERROR
     except BrokenPipeError:
         # the reader of our output has gone (`| head`): nothing is left to say, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.silence(sys.stdout)
     except OSError as error:
         # of a file that cannot take another's place, the one that was asked for
         file = error.filename2 or error.filename or "A file"
         print(safe(f"{file}: {error.strerror}.", 1000), file=sys.stderr)
+        streams.flush()
         return USAGE_ERROR
     except Exception:  # noqa: BLE001 - Python's own exit code would say that a gate has failed
         traceback.print_exc()

@@ -16,6 +16,7 @@ from bench.contenders import CONTENDERS, KINDS, Contender, Kind, WorkError
 from bench.measure import UNITS, Limits, Measurement, measure
 from bench.processes import BenchError, Cores
 from bench.summary import doubts, machine, rows, table
+from wsoak.judge.streams import never_fail_to_encode
 
 EXIT_OK, EXIT_ERROR = 0, 2
 
@@ -82,6 +83,7 @@ def run(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    never_fail_to_encode()
     options = parser().parse_args(arguments)
     if options.seconds <= 0 or options.rounds < 1:
         parser().error("--seconds must be above 0, --rounds at least 1")

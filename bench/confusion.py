@@ -22,6 +22,7 @@ from bench.incident_runs import PATIENCE_S, facts, loaded
 from bench.incidents import CASES, Case
 from bench.matrix import Result, markdown, verdict
 from bench.processes import BenchError
+from wsoak.judge.streams import never_fail_to_encode
 
 EXIT_OK, EXIT_WRONG, EXIT_ERROR = 0, 1, 2
 
@@ -96,6 +97,7 @@ def made(case: Case, folder: Path) -> Result:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    never_fail_to_encode()
     options = parser().parse_args(arguments)
     if options.at_once < 1:
         parser().error("--at-once must be at least 1")

@@ -22,6 +22,7 @@ from bench.incident_runs import PATIENCE_S, facts, loaded
 from bench.incidents import BY_ID, Case, Incident
 from bench.matrix import listed
 from bench.processes import BenchError
+from wsoak.judge.streams import never_fail_to_encode
 
 EXIT_OK, EXIT_WRONG, EXIT_ERROR = 0, 1, 2
 
@@ -140,6 +141,7 @@ def page(sections: Sequence[str], made_by: Mapping[str, str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    never_fail_to_encode()
     parser = argparse.ArgumentParser(prog="python -m bench.replay", description=__doc__)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the runs' directories here")
     parser.add_argument("--write", type=Path, metavar="FILE", default=PAGE, help="default: docs/incidents.md")

@@ -1,5 +1,6 @@
 """``python -m target``: exit code 0 after a clean stop, 2 where it could not start."""
 
+import io
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,9 @@ def complain(sentence: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a help on a console that is not UTF-8
+        sys.stdout.reconfigure(errors="replace")
     options = read_options(arguments)
     log_to_stderr()
     end_on_signals()

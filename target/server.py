@@ -168,8 +168,13 @@ def ignore_signals() -> None:
 
 
 def announce(url: str) -> None:
-    """The one line on stdout."""
-    print(json.dumps({"url": url, "pid": os.getpid()}), flush=True)
+    """The one line on stdout; where nobody reads it, the server serves all the same."""
+    line = json.dumps({"url": url, "pid": os.getpid()})
+    try:
+        print(line, flush=True)
+    except OSError:
+        # what is left in the buffer would fail again at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def stop_with_stdin(server: Server) -> None:

@@ -26,7 +26,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
     "wsoak.web": frozenset({"wsoak.judge", "wsoak.ledger"}),
     "wsoak.load": frozenset({"wsoak.wire", "wsoak.web", "wsoak.judge", "wsoak.ledger"}),
     "wsoak.commands": frozenset({"wsoak.load", "wsoak.wire", "wsoak.web", "wsoak.judge", "wsoak.ledger"}),
-    "wsoak.__main__": frozenset({"wsoak.commands"}),
+    "wsoak.__main__": frozenset({"wsoak.commands", "wsoak.judge"}),
     # a re-export here would load its room into every other
     "wsoak": frozenset(),
     "scenarios": frozenset({"wsoak.load", "wsoak.wire", "wsoak.ledger"}),

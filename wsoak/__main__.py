@@ -7,7 +7,6 @@ Exit codes: 0; 2 for a mistake in the use; 4 where something is wrong with the s
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Final
 
 from wsoak import __version__
 from wsoak.commands.exits import EXIT_INTERRUPTED, EXIT_UNHEARD, Refused, say
+from wsoak.judge import streams
 
 COMMANDS: Final = {
     "check": "check the server and the scenarios, as a run does before its load",
@@ -28,6 +28,7 @@ COMMANDS: Final = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
+    streams.never_fail_to_encode()
     listed = "\n".join(f"  {name:8} {help_}" for name, help_ in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m wsoak",
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code: int = EXIT_UNHEARD
     try:
         code = command.main(options.arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except Refused as refused:
         return say(refused)
     except KeyboardInterrupt:
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # the reader of our output has gone (`| head`): nothing is left to say, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.silence(sys.stdout)
     return code
 
 

@@ -20,7 +20,7 @@ from wsoak.load import roster
 from wsoak.load.checks.limits import Plan
 from wsoak.load.checks.preflight import SECURITY, check
 from wsoak.load.checks.rehearsal import Where
-from wsoak.load.console import show_checks, show_line
+from wsoak.load.console import Console
 from wsoak.load.host import host_of
 from wsoak.load.keeper import Keeper
 from wsoak.load.options import NO_CHECKS, BadOptions, Options
@@ -69,7 +69,7 @@ class Beginning:
             environment.user_classes, where, plan_of(environment), security=self.options.checks == SECURITY
         )
         if environment.web_ui is None:
-            show_checks(checked.outcome.lines())
+            Console(environment.parsed_options).checks(checked.outcome.lines())
         self.keeper.checked(checked.outcome.to_json(), checked.for_the_books())
         if checked.outcome.failed:
             raise ChecksFailed(checked.outcome.sentence())
@@ -138,7 +138,7 @@ def keep_books(
         alive=(lambda: reporting(master)) if master is not None else list,
         send_all=master.send_message if master is not None else None,
         watched=watched if master is not None else [],
-        show=show_line if environment.web_ui is None else None,
+        show=Console(parsed).line if environment.web_ui is None else None,
     )
     shares = Shares(workers, roster.alive(master, ready=True) if master is not None else ["local"])
     ticket = Ticket(keeper.run_id, embedded, shares.by_worker, shares.count, getpid())

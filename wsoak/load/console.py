@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
+from wsoak.judge.streams import say
 from wsoak.judge.terminal import safe
 from wsoak.judge.verdict_text import table
 from wsoak.load.collector import Judgement
@@ -22,31 +24,39 @@ def refuse(sentences: list[str]) -> NoReturn:
         SystemExit: always, with 2; Locust's events let it through, as it is no ``Exception``.
     """
     for sentence in sentences:
-        print(sentence, file=sys.stderr)
+        say(sentence, sys.stderr)
     raise SystemExit(EXIT_USAGE)
 
 
-def show_line(text: str) -> None:
-    """Print a live line."""
-    print(f"wsoak {text}", flush=True)
+class Console:
+    """Where a run's live lines, checks and judgement are printed: stdout, or stderr where stdout is for JSON.
 
+    Printing never raises: what cannot be encoded is replaced, and a stream that nobody reads is given up.
+    """
 
-def show_checks(lines: Iterable[str]) -> None:
-    """Print the table of the checks before the load."""
-    print("Checks before the load:")
-    for line in lines:
-        print(f"  {line}")
-    sys.stdout.flush()
+    def __init__(self, parsed: Namespace | None) -> None:
+        # Locust's own tables and log are on stderr: under these options stdout is a program's to read
+        self._json = bool(getattr(parsed, "json", False) or getattr(parsed, "json_file", None))
 
+    @property
+    def stream(self) -> TextIO | None:
+        """The stream; looked up anew, as it may be replaced."""
+        return sys.stderr if self._json else sys.stdout
 
-def show_judgement(judgement: Judgement) -> None:
-    """Print what happened in a run, and where it is."""
-    print()
-    for sentence in judgement.sentences:
-        print(safe(sentence, limit=SENTENCE_LIMIT))
-    if judgement.verdict is not None:
-        print(f"\n{table(judgement.verdict)}\n")
-    print(
-        f"The run is in {judgement.path}; draw it with: python -m analysis report {judgement.path}",
-        flush=True,
-    )
+    def line(self, text: str) -> bool:
+        """Print a live line; ``False`` where nobody can read it."""
+        return say(f"wsoak {text}", self.stream)
+
+    def checks(self, lines: Iterable[str]) -> None:
+        """Print the table of the checks before the load."""
+        say("\n".join(["Checks before the load:", *(f"  {line}" for line in lines)]), self.stream)
+
+    def judgement(self, judgement: Judgement) -> None:
+        """Print what happened in a run, and where it is."""
+        lines = ["", *(safe(sentence, limit=SENTENCE_LIMIT) for sentence in judgement.sentences)]
+        if judgement.verdict is not None:
+            lines += ["", table(judgement.verdict), ""]
+        lines.append(
+            f"The run is in {judgement.path}; draw it with: python -m analysis report {judgement.path}"
+        )
+        say("\n".join(lines), self.stream)

@@ -39,6 +39,7 @@ from locust.exception import StopTest
 from locust.rpc import Message
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
+from wsoak.judge import streams
 from wsoak.judge.gates import BadGates
 from wsoak.judge.validity import BY_HAND, BY_SIGNAL, PREFLIGHT, STOPPED_BY_GATE, WORKERS_GONE
 from wsoak.ledger.rundir import UnwritableRun
@@ -46,7 +47,7 @@ from wsoak.load import roster
 from wsoak.load.accounts import BadAccounts
 from wsoak.load.beginning import Beginning, ChecksFailed, keep_books, workers_producer
 from wsoak.load.collector import Judgement
-from wsoak.load.console import EXIT_USAGE, refuse, show_judgement
+from wsoak.load.console import EXIT_USAGE, Console, refuse
 from wsoak.load.generator import stop_run
 from wsoak.load.host import host_of, mistakes_in, start_target
 from wsoak.load.http_books import count_call
@@ -284,7 +285,7 @@ class Hooks:
             if keeper is not None:
                 keeper.drain(environment.stop_timeout or 0.0)
                 self._judgement = keeper.finish(self._ended_by(environment, keeper))
-                show_judgement(self._judgement)
+                Console(environment.parsed_options).judgement(self._judgement)
                 if self._deserted and environment.web_ui is None:
                     # Locust would wait for the end of the run's time, or for ever
                     stop_run(environment)
@@ -338,6 +339,8 @@ class Hooks:
             self._target.stop()
         if self._forks:
             end_forks(frozen=True)
+        # what Python could not write at its exit would change the exit code
+        streams.flush()
         self._put_interrupts_back()
 
     def _on_interrupt(self) -> None:
@@ -601,4 +604,6 @@ def _send_statistics(environment: Environment) -> None:
 
 
 def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
+    # before Locust prints its help, or anything else
+    streams.never_fail_to_encode()
     add_options(parser)

@@ -52,7 +52,8 @@ class Keeper:
         alive: the workers from which a last report can come, by the names under which they report.
         send_all: sends a message of a kind to every worker.
         watched: process ids and metrics URLs of the server's; in a single process the producer reads them.
-        show: prints a live line; ``None`` for none (the web UI shows the run).
+        show: prints a live line, and says whether anybody can read it; ``None`` for none (the web UI shows
+            the run).
 
     Raises:
         ledger.rundir.UnwritableRun, psutil.Error: when it cannot begin.
@@ -68,7 +69,7 @@ class Keeper:
         alive: Callable[[], list[str]] = list,
         send_all: Callable[[str, dict[str, Any]], None] | None = None,
         watched: list[str] | None = None,
-        show: Callable[[str], None] | None = None,
+        show: Callable[[str], bool] | None = None,
     ) -> None:
         started_at = round(time.time(), 3)
         scenarios = [user_class.__name__ for user_class in environment.user_classes]
@@ -246,9 +247,7 @@ class Keeper:
             if self._loading and self._show is not None and turns % LIVE_EVERY == 0:
                 runner = self._environment.runner
                 users = runner.user_count if runner else 0
-                try:
-                    self._show(line(self.elapsed_s, users, self._collector.books, self._window))
-                except OSError as error:
+                if not self._show(line(self.elapsed_s, users, self._collector.books, self._window)):
                     # whoever read our output is gone: the run goes on
-                    log.warning("Live lines can no longer be shown: %s.", error.strerror)
+                    log.warning("Live lines can no longer be shown: nobody reads them.")
                     self._show = None
