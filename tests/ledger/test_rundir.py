@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -325,10 +326,14 @@ def test_connections_of_an_older_wsoak_do_not_say_what_it_did_not_measure(tmp_pa
     reader = write_run(tmp_path / "run", small_delta(0))
     before = list(reader.connections())
     path = reader.path / CONNECTIONS_FILE
-    lines = path.read_text().splitlines()
-    assert lines[0].endswith(",opening,quiet_s")
-    path.write_text("".join(line.rsplit(",", 2)[0] + "\n" for line in lines))
-    assert list(reader.connections()) == [record._replace(opening=None, quiet_s=None) for record in before]
+    later = ConnectionRecord.COLUMNS.index("opening")
+    with path.open(newline="") as file:
+        rows = [row[:later] for row in csv.reader(file)]
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    unknown = ConnectionRecord._field_defaults
+    assert list(unknown) == list(ConnectionRecord.COLUMNS[later:])
+    assert list(reader.connections()) == [record._replace(**unknown) for record in before]
     assert reader.damaged == {}
 
 
