@@ -27,7 +27,7 @@ from wsoak.ledger.outcomes import (
 
 WHOSE = {
     "success": {"open"},
-    "network": {"resolve-failed", "unreachable", "timeout-tcp"},
+    "network": {"resolve-failed", "unreachable", "proxy-failed", "timeout-tcp"},
     "server": {
         "refused",
         "timeout-tls",

@@ -14,6 +14,7 @@ from wsoak.ledger.outcomes import (
     CLOSED_HELLO,
     EOF,
     HEAD_TOO_LARGE,
+    PROXY_FAILED,
     REFUSED,
     RESET,
     RESOLVE_FAILED,
@@ -41,7 +42,7 @@ OPENING_RULES: Final[tuple[Rule, ...]] = (
         "server-unreachable",
         "opening",
         either(
-            outcome(REFUSED, UNREACHABLE, RESOLVE_FAILED, TIMEOUT_TCP),
+            outcome(REFUSED, UNREACHABLE, RESOLVE_FAILED, TIMEOUT_TCP, PROXY_FAILED),
             dropped_in("tcp", RESET, EOF),
         ),
         "did not reach the server",

@@ -21,6 +21,7 @@ OPEN: Final = "open"
 RESOLVE_FAILED: Final = "resolve-failed"
 REFUSED: Final = "refused"
 UNREACHABLE: Final = "unreachable"
+PROXY_FAILED: Final = "proxy-failed"
 TIMEOUT_TCP: Final = "timeout-tcp"
 TIMEOUT_TLS: Final = "timeout-tls"
 TIMEOUT_UPGRADE: Final = "timeout-upgrade"
@@ -54,6 +55,7 @@ OUTCOMES: Final[Mapping[str, OutcomeMeaning]] = MappingProxyType(
         RESOLVE_FAILED: OutcomeMeaning("the name look-up failed", "network"),
         REFUSED: OutcomeMeaning("nothing listens there (ECONNREFUSED)", "server"),
         UNREACHABLE: OutcomeMeaning("no route to the host or network", "network"),
+        PROXY_FAILED: OutcomeMeaning("the HTTP proxy did not open a tunnel to the server", "network"),
         TIMEOUT_TCP: OutcomeMeaning("no TCP connection within the handshake time-out", "network"),
         TIMEOUT_TLS: OutcomeMeaning("the TLS handshake did not end in time", "server"),
         TIMEOUT_UPGRADE: OutcomeMeaning("no complete answer to the upgrade in time", "server"),

@@ -8,6 +8,7 @@ Nothing here listens to Locust's events; ``hooks`` calls it when they come.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import getpid
@@ -21,7 +22,7 @@ from wsoak.load.checks.limits import Plan
 from wsoak.load.checks.preflight import SECURITY, check
 from wsoak.load.checks.rehearsal import Where
 from wsoak.load.console import Console
-from wsoak.load.host import host_of
+from wsoak.load.host import host_of, proxies_passed_by
 from wsoak.load.keeper import Keeper
 from wsoak.load.options import NO_CHECKS, BadOptions, Options
 from wsoak.load.producer import Producer
@@ -31,6 +32,8 @@ from wsoak.load.shares import Shares
 from wsoak.load.target_process import TargetProcess
 from wsoak.load.ticket import Ticket
 from wsoak.wire.endpoint import Endpoint
+
+log = logging.getLogger(__name__)
 
 
 class ChecksFailed(Exception):
@@ -56,6 +59,8 @@ class Beginning:
             accounts.BadAccounts, options.BadOptions, wire.endpoint.BadUrl: when the run cannot begin.
         """
         if self.options.checks == NO_CHECKS:
+            for sentence in proxies_passed_by(self.environment, self.options):
+                log.warning("%s.", sentence)
             return
         environment = self.environment
         where = Where(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -10,12 +11,13 @@ from typing import Final
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from wsoak.load.options import BadOptions, Options
+from wsoak.load.options import REFERENCE, BadOptions, Options
 from wsoak.load.roster import forked
 from wsoak.load.shape_option import parse_shape
 from wsoak.load.target_process import TargetProcess
 from wsoak.wire.addresses import family_of, is_literal
 from wsoak.wire.endpoint import BadUrl, Endpoint
+from wsoak.wire.proxy import BadProxy, passed_by, proxy_for
 from wsoak.wire.sources import FAMILY_NAMES
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,12 @@ def mistakes_in(parsed: Namespace | None, *hosts: str | None) -> list[str]:
         options = Options.of(parsed)
     except BadOptions as error:
         return [*error.mistakes, *mistakes]
+    if options.client == REFERENCE:
+        for endpoint in endpoints:
+            try:
+                proxy_for(endpoint, os.environ)
+            except BadProxy as error:
+                mistakes.append(str(error))
     return [*mistakes, *_unreachable_from(options.source_ips, endpoints)]
 
 
@@ -67,6 +75,15 @@ def _unreachable_from(sources: Sequence[str], endpoints: Sequence[Endpoint]) -> 
         for endpoint in endpoints
         if ours and is_literal(endpoint.host) and (family := family_of(endpoint.host)) not in ours
     ]
+
+
+def proxies_passed_by(environment: Environment, options: Options) -> list[str]:
+    """What to say of the proxies that the environment names, and that the sockets do not go through."""
+    if options.client == REFERENCE:
+        return []
+    hosts = {environment.host or each.host for each in environment.user_classes} - {None}
+    said = (passed_by(Endpoint.of(host), os.environ) for host in sorted(map(str, hosts)))
+    return [sentence for sentence in said if sentence]
 
 
 def start_target(environment: Environment, start: Callable[[int], TargetProcess]) -> TargetProcess:

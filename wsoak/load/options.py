@@ -27,7 +27,8 @@ from wsoak.wire.addresses import DEFAULT_DNS, parse_policy, pinned
 LOCAL_OPTIONS: Final = ("source_ips", "watch", "tls_ca", "tls_client_cert", "gates")
 """What belongs to a worker's own host, and is given on its own command line."""
 
-CLIENTS: Final = ("fast", "reference")
+REFERENCE: Final = "reference"
+CLIENTS: Final = ("fast", REFERENCE)
 RECONNECTS: Final = ("none", "backoff", "immediate")
 NO_CHECKS: Final = "none"
 CHECKS: Final = (NO_CHECKS, "preflight", "security")

@@ -93,6 +93,9 @@ class Opener(Protocol):
             gevent.GreenletExit: when the calling greenlet is killed; what was opened is closed.
         """
 
+    dialer: Dialer
+    """Connects as the sockets do, such as through a proxy."""
+
     def cancel(self) -> None:
         """The run ends: what is under way, and what is asked for later, ends as ``cancelled``."""
 
@@ -102,11 +105,11 @@ class FastOpener:
 
     def __init__(self, client: Client, tls: ssl.SSLContext | None) -> None:
         self._client = client
-        self._dialer = Dialer(client.deadlines, tls, client.settings.source_addresses, client.resolver)
+        self.dialer = Dialer(client.deadlines, tls, client.settings.source_addresses, client.resolver)
 
     def open(self, opening: Opening, endpoint: Endpoint, request: Request, timeout_ns: int) -> Link | None:
         """See ``Opener``."""
-        self._dialer.dial(endpoint, request, timeout_ns, opening)
+        self.dialer.dial(endpoint, request, timeout_ns, opening)
         stream, opening.stream = opening.stream, None
         if stream is None:
             return None
@@ -115,7 +118,7 @@ class FastOpener:
 
     def cancel(self) -> None:
         """See ``Opener``."""
-        self._dialer.cancel()
+        self.dialer.cancel()
 
 
 class Client:
@@ -302,6 +305,11 @@ class Client:
         """Close all that is open at once, as a shape's mass drop; come back without waiting."""
         for connection in list(self.open_connections):
             connection.begin_close(1001, outcomes.DROPPED)
+
+    @property
+    def dialer(self) -> Dialer:
+        """Connects to a host as the sockets do."""
+        return self._opener.dialer
 
     # ------------------------------------------------------------------------- what connections ask for
 

@@ -107,6 +107,21 @@ class Request:
     origin: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Detour:
+    """A proxy on the way: its host and port, and how a tunnel through it is opened.
+
+    Attributes:
+        words: which proxy it is, for errors.
+        open_tunnel: is given the opening, whose stream leads to the proxy; says of it what went wrong.
+    """
+
+    host: str
+    port: int
+    words: str
+    open_tunnel: Callable[[Opening], None]
+
+
 class Dialer:
     """Opens sockets to one endpoint after another, with one TLS context and one look-up a name.
 
@@ -116,6 +131,7 @@ class Dialer:
         source_addresses: local addresses to bind to in turn; each gives another 28,000 ports. A socket binds
             to those of its own family alone.
         resolver: gives the addresses of names; one of its own unless given.
+        detour_of: the proxy on the way to an endpoint, where there is one.
     """
 
     def __init__(
@@ -124,10 +140,12 @@ class Dialer:
         tls: ssl.SSLContext | None = None,
         source_addresses: Sequence[str] = (),
         resolver: Resolver | None = None,
+        detour_of: Callable[[Endpoint], Detour | None] = lambda _: None,
     ) -> None:
         self._deadlines = deadlines
         self._tls = tls
         self._sources = Sources(source_addresses) if source_addresses else None
+        self._detour_of = detour_of
         self._alarms: set[Alarm] = set()
         self._cancelled = False
         self._last_upgrade = LastUpgrade()
@@ -169,41 +187,48 @@ class Dialer:
     ) -> Opening:
         """As ``dial``, with an ``upgrade`` of the caller's own: it says of the opening what became of it.
 
-        What is thrown into it by its alarm, and its OSErrors, are taken care of here.
+        What is thrown into it by its alarm, and its OSErrors, are taken care of here. With a proxy on the
+        way, ``resolve`` and ``tcp`` are the proxy's, and ``tcp`` lasts until the tunnel is open.
 
         Raises:
+            ValueError: when the proxy that the environment names is none.
             gevent.GreenletExit: as ``dial``.
         """
         if opening is None:
             opening = Opening(time.perf_counter_ns())
         if self._is_cancelled():
             return opening.failed(outcomes.CANCELLED)
+        detour = self._detour_of(endpoint)
+        place = (endpoint.host, endpoint.port) if detour is None else (detour.host, detour.port)
         with Alarm(self._deadlines, opening.started_ns + timeout_ns, self._alarms) as alarm:
             try:
-                known = self._resolve(opening, endpoint)
+                known = self._resolve(opening, *place)
                 if known is not None:
-                    self._connect(opening, endpoint, known, alarm)
+                    self._connect(opening, endpoint, detour, known, alarm)
                 if not opening.outcome:
                     opening.phase = "upgrade"
                     upgrade(opening, alarm)
             except OutOfTime:
-                return self._out_of_time(opening)
+                self._out_of_time(opening)
             except OSError as error:
-                return opening.failed(*outcome_of(error, opening.phase))
+                opening.failed(*outcome_of(error, opening.phase))
             except BaseException:
                 opening.drop()
                 raise
+        if detour is not None and opening.error and opening.phase in ("resolve", "tcp"):
+            opening.error += f" ({detour.words})"
         if opening.is_open and self._is_cancelled():
             return opening.failed(outcomes.CANCELLED)
         return opening
 
-    def _out_of_time(self, opening: Opening) -> Opening:
+    def _out_of_time(self, opening: Opening) -> None:
         """The opening did not end in its time, or the run's end came first."""
         if self._cancelled:
-            return opening.failed(outcomes.CANCELLED)
+            opening.failed(outcomes.CANCELLED)
+            return
         # a look-up that takes for ever has failed, and has no time-out word of its own
         outcome = f"{outcomes.TIMEOUT_PREFIX}{opening.phase}"
-        return opening.failed(outcomes.RESOLVE_FAILED if opening.phase == "resolve" else outcome)
+        opening.failed(outcomes.RESOLVE_FAILED if opening.phase == "resolve" else outcome)
 
     def _is_cancelled(self) -> bool:
         return self._cancelled
@@ -214,13 +239,13 @@ class Dialer:
         for alarm in list(self._alarms):
             alarm.bring_forward(time.perf_counter_ns())
 
-    def _resolve(self, opening: Opening, endpoint: Endpoint) -> Known | None:
-        known = self.resolver.known(endpoint.host, endpoint.port)
+    def _resolve(self, opening: Opening, host: str, port: int) -> Known | None:
+        known = self.resolver.known(host, port)
         if known is not None:
             return known
         started_ns = time.perf_counter_ns()
         try:
-            known = self.resolver.resolve(endpoint.host, endpoint.port)
+            known = self.resolver.resolve(host, port)
         except (OSError, UnicodeError) as error:
             if isinstance(error, OSError) and error.errno in OURS:
                 opening.failed(*outcome_of(error, opening.phase))
@@ -231,13 +256,21 @@ class Dialer:
         opening.phases_ns["resolve"] = time.perf_counter_ns() - started_ns
         return known
 
-    def _connect(self, opening: Opening, endpoint: Endpoint, known: Known, alarm: Alarm) -> None:
-        """TCP, and TLS where it is wanted."""
-        host = endpoint.host
+    def _connect(
+        self, opening: Opening, endpoint: Endpoint, detour: Detour | None, known: Known, alarm: Alarm
+    ) -> None:
+        """TCP, a tunnel where there is a proxy, and TLS where it is wanted."""
+        host = endpoint.host if detour is None else detour.host
+        started_ns = time.perf_counter_ns()
         address = self._connect_tcp(opening, host, known, alarm)
         if address is None:
             return
         self.resolver.worked(host, known, address)
+        if detour is not None:
+            detour.open_tunnel(opening)
+            if opening.outcome:
+                return
+        opening.phases_ns["tcp"] = time.perf_counter_ns() - started_ns
         if endpoint.secure:
             try:
                 self._connect_tls(opening, endpoint)
@@ -273,7 +306,6 @@ class Dialer:
             raise
         opening.stream = Stream(sock)
         opening.address = text_of(address)
-        opening.phases_ns["tcp"] = time.perf_counter_ns() - started_ns
         return address
 
     def _begin(self, address: Address) -> tuple[socket.SocketType, bool]:

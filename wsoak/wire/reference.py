@@ -13,6 +13,8 @@ ledger (seen in websocket-client 1.9):
 - it drops a close frame whose code may not be sent, or whose reason is not UTF-8: that frame is read again;
 - one cookie jar serves the whole process (it is emptied before each opening), redirects are followed unless
   forbidden, and a rejection's body is read without a bound, or not at all (we read its start);
+- its proxy is asked for here, as it is handed a connected socket: the variables are read by ``proxy``, and
+  the tunnel is opened by its own ``_tunnel``;
 - its UTF-8 validation in Python costs 100 µs a KiB: ``bytes.decode`` checks instead.
 
 What it does not check, this client does not find either, and the fast path does: an accept key that is right
@@ -23,9 +25,11 @@ interim response for a rejection. A path with ``;`` in its last segment it canno
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import time
+from functools import partial
 from http.cookies import CookieError
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,10 +39,11 @@ from gevent import get_hub
 from websocket import ABNF
 from websocket._abnf import frame_buffer
 from websocket._handshake import CookieJar
+from websocket._http import _tunnel
 from websocket._url import parse_url
 
 from wsoak.ledger import outcomes
-from wsoak.wire.dial import Alarm, Dialer, Opening, Request, read_answer, refused
+from wsoak.wire.dial import Alarm, Detour, Dialer, Opening, Request, read_answer, refused
 from wsoak.wire.endpoint import Endpoint
 from wsoak.wire.frames import (
     CLOSE,
@@ -53,6 +58,7 @@ from wsoak.wire.frames import (
 )
 from wsoak.wire.handshake import DEFAULT_MAX_HEAD_BYTES, HandshakeResult, HeadParser, build_request, new_key
 from wsoak.wire.link import READS_A_TURN, READS_OF_A_DRAIN, StreamLink, tell
+from wsoak.wire.proxy import Proxy, proxy_for
 from wsoak.wire.stream import READ_BYTES, Stream
 
 if TYPE_CHECKING:
@@ -62,6 +68,7 @@ if TYPE_CHECKING:
 
 _REFUSED: Final = f"{outcomes.BAD_UPGRADE}: websocket-client does not take the answer"
 
+_find_status = re.compile(r"status: (\d{3})\Z").search
 _key_in = re.compile(rb"\r\nSec-WebSocket-Key: ([^\r]*)\r\n").search
 
 
@@ -70,7 +77,9 @@ class ReferenceOpener:
 
     def __init__(self, client: Client, tls: ssl.SSLContext | None) -> None:
         self._client = client
-        self._dialer = Dialer(client.deadlines, tls, client.settings.source_addresses, client.resolver)
+        self.dialer = Dialer(
+            client.deadlines, tls, client.settings.source_addresses, client.resolver, _detour_of
+        )
 
     def open(self, opening: Opening, endpoint: Endpoint, request: Request, timeout_ns: int) -> Link | None:
         """See ``client.Opener``."""
@@ -84,7 +93,7 @@ class ReferenceOpener:
             ahead = ReadAhead(opening.stream)
             _upgrade(opening, ws, ahead, alarm, url, options, request)
 
-        self._dialer.connect(endpoint, timeout_ns, upgrade, opening)
+        self.dialer.connect(endpoint, timeout_ns, upgrade, opening)
         opening.stream = None
         if ahead is None or not opening.is_open:
             return None
@@ -92,7 +101,38 @@ class ReferenceOpener:
 
     def cancel(self) -> None:
         """See ``client.Opener``."""
-        self._dialer.cancel()
+        self.dialer.cancel()
+
+
+def _detour_of(endpoint: Endpoint) -> Detour | None:
+    """The way through the proxy that the environment names."""
+    proxy = proxy_for(endpoint, os.environ)
+    if proxy is None:
+        return None
+    words = f"by way of the proxy that {proxy.variable} names"
+    return Detour(proxy.host, proxy.port, words, partial(_open_tunnel, endpoint, proxy))
+
+
+def _open_tunnel(endpoint: Endpoint, proxy: Proxy, opening: Opening) -> None:
+    """Have the proxy connect us to the host (CONNECT, RFC 9110 section 9.3.6), in websocket-client's way."""
+    assert opening.stream is not None
+    ahead = ReadAhead(opening.stream)
+    host = _bracketed(endpoint.host)
+    auth = None if proxy.user is None else (proxy.user, proxy.password or "")
+    try:
+        _tunnel(ahead, host, endpoint.port, auth)  # type: ignore[arg-type]
+    except _HeadTooLarge:
+        _no_tunnel(opening, "its answer is too long")
+    except (_HeadComplete, websocket.WebSocketException, ValueError) as error:
+        status = _find_status(str(error))
+        if status is not None:
+            _no_tunnel(opening, f"it answered {status[1]} to CONNECT")
+        else:
+            _no_tunnel(opening, "it answered no HTTP" if ahead.all_read else "it closed the connection")
+
+
+def _no_tunnel(opening: Opening, why: str) -> None:
+    opening.failed(outcomes.PROXY_FAILED, f"{outcomes.PROXY_FAILED}: {why}")
 
 
 def _upgrade(

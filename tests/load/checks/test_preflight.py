@@ -18,6 +18,8 @@ from tests.load.checks.servers import Play, echo, routed, status
 from tests.load.checks.servers import json as answer
 from tests.load.session import Session, rest, session
 from tests.wire.harness import PATIENCE_S, Peer, until
+from wsoak.judge.findings import find
+from wsoak.ledger.books import Books
 from wsoak.ledger.rundir import RunReader
 from wsoak.load import WebSocketUser
 from wsoak.load.accounts import BadAccounts
@@ -226,6 +228,34 @@ def test_nothing_is_rehearsed_where_nobody_listens() -> None:
     found = check([EchoingUser, PlainUser], where("http://127.0.0.1:1"), Plan(1))
     assert names(found) == ["look-up", "connect"] * 2
     assert found.outcome.sentence().startswith("The checks failed for EchoingUser and PlainUser (connect)")
+
+
+def test_a_proxy_that_is_not_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://u:s3cret@127.0.0.1:1")
+    found = check([PlainUser], where("http://127.0.0.1:1"), Plan(1))
+    assert names(found) == ["proxy", "look-up", "connect"]
+    step = found.outcome.steps[0]
+    assert step.result == "warning"
+    assert step.text.startswith(
+        "HTTP_PROXY names a proxy for 127.0.0.1, and --client fast goes there directly"
+    )
+    assert "s3cret" not in json.dumps(found.outcome.to_json())
+
+
+def test_source_addresses_that_cannot_reach_the_host_are_not_the_servers_fault() -> None:
+    place = where("http://node.invalid:1")
+    options = replace(place.options, source_ips=("::1",), resolve=("node.invalid:1:127.0.0.1",))
+    found = check([PlainUser], replace(place, options=options), Plan(1))
+    (step,) = found.outcome.failed
+    assert (step.name, step.finding) == ("connect", "source-unusable")
+    assert found.outcome.sentence().endswith(
+        "source-unusable: --source-ips has IPv6 alone, and the host IPv4 addresses; likely cause: "
+        "--source-ips has no address of this machine that is of the host's family."
+    )
+    books = Books()
+    for delta in found.for_the_books():
+        books.add(delta)
+    assert [finding.id for finding in find(books, 0.0)] == ["source-unusable"]
 
 
 def test_a_file_that_cannot_be_used_is_raised_to_whoever_asked(

@@ -14,7 +14,7 @@ from wsoak.ledger.outcomes import rejected_status
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.units import s_to_ns
 from wsoak.wire.client import Client, Opener, Settings
-from wsoak.wire.dial import Alarm, Dialer, Opening, Request, read_answer
+from wsoak.wire.dial import Alarm, Opening, Request, read_answer
 from wsoak.wire.endpoint import Endpoint
 from wsoak.wire.handshake import HeadParser, build_request, new_key
 
@@ -84,7 +84,6 @@ class Prober:
         patience_s = min(settings.handshake_timeout_s, patience_s)
         settings = replace(settings, handshake_timeout_s=patience_s, heartbeat_s=0.0)
         self.client = Client(Recorder("probe"), settings, tls, opener=opener)
-        self._dialer = Dialer(self.client.deadlines, tls, settings.source_addresses, self.client.resolver)
         self._timeout_ns = s_to_ns(patience_s)
 
     def answer(self, endpoint: Endpoint, request: Request) -> Answer:
@@ -129,12 +128,11 @@ class Prober:
             result = read_answer(opening.stream, parser, alarm)
             opening.failed(outcomes.EOF if result is None else result.outcome)
 
-        opening = self._dialer.connect(endpoint, self._timeout_ns, upgrade)
+        opening = self.client.dialer.connect(endpoint, self._timeout_ns, upgrade)
         return rejected_status(opening.outcome) == status
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._dialer.cancel()
         self.client.stop(CLOSE_S)

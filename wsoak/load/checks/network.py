@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -12,9 +13,11 @@ from wsoak.ledger import outcomes
 from wsoak.ledger.units import s_to_ns
 from wsoak.load.checks.steps import Step
 from wsoak.load.clock import READ_TIMEOUT_S
+from wsoak.load.options import REFERENCE
 from wsoak.wire.connection import Connection
-from wsoak.wire.dial import Alarm, Dialer, Opening
+from wsoak.wire.dial import Alarm, Opening
 from wsoak.wire.endpoint import Endpoint, mask_query
+from wsoak.wire.proxy import passed_by
 
 if TYPE_CHECKING:
     from wsoak.load.user import WebSocketUser
@@ -29,6 +32,9 @@ _WORDS: Final = {"resolve": "look-up", "tcp": "connect", "tls": "TLS"}
 def network_steps(user: WebSocketUser) -> Iterator[Step]:
     """One after the other, until one fails; that one is in the books of the user's generator, as in a run."""
     endpoint, scenario = user.endpoint, type(user).__name__
+    passed = passed_by(endpoint, os.environ) if user.options.client != REFERENCE else ""
+    if passed:
+        yield Step(scenario, "proxy", "warning", passed)
     opening = _connect(user, endpoint)
     for phase, took_ns in opening.phases_ns.items():
         yield Step(scenario, _WORDS[phase], "ok", f"{endpoint.authority}, {duration(took_ns)}")
@@ -53,13 +59,12 @@ def _connect(user: WebSocketUser, endpoint: Endpoint) -> Opening:
     """Connect, and go; a failure is in the books then."""
     generator = user.generator
     client = generator.client
-    dialer = Dialer(client.deadlines, generator.tls, client.settings.source_addresses, client.resolver)
     timeout_ns = s_to_ns(min(client.settings.handshake_timeout_s, CONNECT_S))
 
     def connected(opening: Opening, _: Alarm) -> None:
         opening.outcome = outcomes.OPEN
 
-    opening = dialer.connect(endpoint, timeout_ns, connected)
+    opening = client.dialer.connect(endpoint, timeout_ns, connected)
     if opening.is_open:
         opening.drop()
     else:
