@@ -52,6 +52,8 @@ HAPROXY_503 = (
 )
 NGINX_503 = "<html>\r\n<head><title>503 Service Temporarily Unavailable</title></head>\r\n</html>\r\n"
 
+NGINX_400 = "<title>400 The plain HTTP request was sent to HTTPS port</title>"
+
 FAULTS: list[tuple[str, list[ConnectionRecord]]] = [
     ("closed-policy-silent", times(10, closed, 1008, **UNUSED)),
     ("closed-policy-silent", times(10, closed, 4403, **UNUSED)),
@@ -78,7 +80,15 @@ FAULTS: list[tuple[str, list[ConnectionRecord]]] = [
     ("backend-dead", times(10, closed, 1014)),
     ("backend-dead", times(10, failed, "rejected-503", status=503, body=HAPROXY_503)),
     ("overload", times(10, failed, "rejected-503", status=503, body=NGINX_503)),
+    *(("backend-dead", times(10, failed, f"rejected-{status}")) for status in (520, 521, 524, 527, 530, 599)),
+    ("backend-dead", times(10, failed, "rejected-503", headers="Server: awselb/2.0")),
+    *(("gateway-refused", times(10, failed, f"rejected-{status}")) for status in (460, 464, 497, 511, 561)),
+    ("gateway-refused", times(10, failed, "rejected-404", body="default backend - 404")),
+    ("gateway-refused", times(10, failed, "rejected-400", body=NGINX_400)),
+    ("overload", times(10, failed, "rejected-529")),
+    *(("redirected", times(10, failed, f"rejected-{status}")) for status in (301, 302, 307, 308)),
     ("upgrade-crash", times(10, failed, "rejected-500")),
+    ("upgrade-crash", times(10, failed, "rejected-507")),
     ("upgrade-crash", times(10, failed, "eof")),
     ("upgrade-reset", times(10, failed, "reset")),
     ("upgrade-slow", times(10, failed, "timeout-upgrade")),
@@ -677,3 +687,35 @@ def test_the_same_finding_on_very_many_names_is_told_once() -> None:
     assert finding.share == pytest.approx(1.0)
     assert "room 0" in finding.evidence[0]
     assert "8 more" in finding.evidence[0]
+
+
+def test_a_gateways_answer_is_named_and_explains_what_a_probe_of_its_paths_found() -> None:
+    refused = times(10, failed, "rejected-404", body="default backend - 404", every_s=1.0)
+
+    (finding,) = found(books(refused, observed=[("route-not-found", 1, 1)]))
+
+    assert finding.id == "gateway-refused"
+    assert any("look at the ingress's hosts and paths" in sentence for sentence in finding.evidence)
+
+
+def test_the_headers_of_a_refusal_are_quoted_and_made_safe() -> None:
+    headers = "Location: https://x.example/\x1b[2J\nServer: nginx"
+
+    (finding,) = found(books([failed("rejected-301", headers=headers)]))
+
+    told = [sentence for sentence in finding.evidence if "Location: https://x.example/" in sentence]
+    assert told and "\x1b" not in told[0] and "Server: nginx" in told[0]
+
+
+def test_what_a_server_asked_its_clients_to_wait_is_told_beside_what_they_waited() -> None:
+    refused: dict[str, Any] = {"headers": "Retry-After: 5"}
+    records = [
+        failed("rejected-429", **refused),
+        failed("rejected-429", attempt=1, waited_s=0.4, **refused),
+        healthy(attempt=2, waited_s=6.25),
+    ]
+
+    (finding,) = found(books(records))
+
+    told = "The server asked clients to wait (Retry-After: 5), and they came back after 400 ms to 6.25 s."
+    assert told in finding.evidence

@@ -73,6 +73,7 @@ _BY_COLUMN: Final[dict[str, st.SearchStrategy[Any]]] = {
     "age_s": _DURATIONS_MS,
     "idle_s": _DURATIONS_MS,
     "quiet_s": _DURATIONS_MS,
+    "waited_s": _DURATIONS_MS,
     "attempt": st.integers(0, 5),
     "opening": st.none() | st.integers(1, 2**20),
     **{f"{phase}_ms": _DURATIONS_MS for phase in ("resolve", "tcp", "tls", "upgrade", "hello", "usable")},

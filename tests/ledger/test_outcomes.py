@@ -21,7 +21,6 @@ from wsoak.ledger.outcomes import (
     observed_code,
     rejected,
     rejected_status,
-    says_no_backend,
     whose,
 )
 
@@ -195,22 +194,3 @@ def test_only_a_close_that_was_forced_is_an_error(
 
 
 ENVOY = "upstream connect error or disconnect/reset before headers. reset reason:"
-NO_BACKENDS = [
-    (503, "<h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n", True),
-    (503, "no healthy upstream", True),
-    (503, f"{ENVOY} connection failure", True),
-    (503, f"{ENVOY} overflow", False),
-    (503, "no available server", True),
-    (503, "<title>503 Backend fetch failed</title>", True),
-    (503, "<title>503 Service Temporarily Unavailable</title>", False),
-    (503, "", False),
-    (200, "No server is available to handle this request.", False),
-    (None, "No server is available to handle this request.", False),
-]
-
-
-@pytest.mark.parametrize(("status", "body", "expected"), NO_BACKENDS)
-def test_a_proxy_without_a_back_end_is_known_by_its_words(
-    status: int | None, body: str, expected: bool
-) -> None:
-    assert says_no_backend(status, body) is expected

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsoak.load import backoff
-from wsoak.load.backoff import BASE_S, CAP_S, ceiling_s, delay_s
+from wsoak.load.backoff import BASE_S, CAP_S, RETRY_AFTER_CAP_S, ceiling_s, delay_s, retry_after_s
 
 
 def test_the_drawing_in_the_docstring_is_the_curve() -> None:
@@ -42,3 +42,30 @@ def test_delays_are_spread_evenly_from_zero_to_the_curve(failures: int) -> None:
     for quarter in range(4):
         low, high = ceiling_s(failures) * quarter / 4, ceiling_s(failures) * (quarter + 1) / 4
         assert sum(low <= delay < high for delay in delays) == pytest.approx(1000, rel=0.15)
+
+
+NOW_S = 1_700_000_000.0
+LATER = "Tue, 14 Nov 2023 22:13:50 GMT"  # thirty seconds after
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, 0.0),
+        ("", 0.0),
+        ("5", 5.0),
+        (" 5 ", 5.0),
+        ("0", 0.0),
+        ("-5", 0.0),
+        ("1.5", 0.0),
+        (LATER, 30.0),
+        ("Tue, 14 Nov 2023 22:13:10 GMT", 0.0),
+        ("soon", 0.0),
+        ("99999999", RETRY_AFTER_CAP_S),
+        ("9" * 5000, RETRY_AFTER_CAP_S),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", RETRY_AFTER_CAP_S),
+        ("٥", 0.0),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_and_has_a_cap(value: str | None, expected: float) -> None:
+    assert retry_after_s(value, NOW_S) == expected

@@ -88,11 +88,6 @@ REJECTIONS = {
     "502 until the end": (http("502 Bad Gateway", b"<html>", "Connection: close"), 502, "<html>"),
     "400 without a body": (http("400 Bad Request", b""), 400, ""),
     "200 instead of 101": (http("200 OK", b"hello"), 200, "hello"),
-    "a redirect, which is not followed": (
-        http("302 Found", b"", "Location: ws://127.0.0.1:1/", "Content-Length: 0"),
-        302,
-        "",
-    ),
     "a long body, of which the start is kept": (http("500 X", b"x" * 5000), 500, "x" * 2048),
     "a body that is not UTF-8": (http("500 X", b"\xff!"), 500, "�!"),
 }

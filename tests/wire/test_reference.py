@@ -46,8 +46,8 @@ def swapped_accept_key(peer: Peer) -> None:
 
 OPENINGS: dict[str, tuple[Script, str, str]] = {
     "an accept key in another case": (swapped_accept_key, "bad-upgrade", "open"),
-    "a repeated header": (
-        answering((b"Upgrade: w", b"Upgrade: websocket\r\nUpgrade: w")),
+    "a header with two values": (
+        answering((b"Upgrade: w", b"Upgrade: h2c\r\nUpgrade: w")),
         "bad-upgrade",
         "open",
     ),

@@ -145,7 +145,8 @@ CLOSE_RULES: Final[tuple[Rule, ...]] = (
         ),
         "ended over frames that break RFC 6455",
         "The server, or something between, sent frames that a WebSocket client may not accept: look at the "
-        "library's version and at proxies that touch the stream.",
+        "library's version and at proxies that touch the stream. HTTP instead of a frame comes from a "
+        "proxy or server that has lost sight of the upgrade: its log has the request that it answered so.",
     ),
     Rule(
         "closed-by-server",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from types import MappingProxyType
 from typing import Final
 
@@ -43,6 +44,7 @@ SCENARIO: Final = "scenario"
 
 _TCP_FAST_NS: Final = 100_000_000
 _MEAN_FROM_S: Final = 0.05
+_RETRY_AFTER: Final = "Retry-After: "
 
 
 @dataclass(slots=True)
@@ -224,6 +226,32 @@ def _errors(case: Case, _books: Books) -> str | None:
 
 def _bodies(case: Case, _books: Books) -> str | None:
     return _quote("The answer's body", _gathered(group.bodies.texts for _, group in case.groups))
+
+
+def _gateway(case: Case, _books: Books) -> str | None:
+    says = sorted({kind.gateway for kind, _ in case.groups if kind.gateway})
+    return f"A gateway says that {'; or that '.join(says)}." if says else None
+
+
+def _headers(case: Case, _books: Books) -> str | None:
+    texts = _gathered(group.headers.texts for _, group in case.groups)
+    return _quote("The answer's headers", sorted({line for text in texts for line in text.splitlines()}))
+
+
+def _retry_after(case: Case, books: Books) -> str | None:
+    """What the server asked for, and when clients came back."""
+    lines = {line for _, group in case.groups for text in group.headers.texts for line in text.splitlines()}
+    asked = sorted(safe(line) for line in lines if line.startswith(_RETRY_AFTER))[:3]
+    if not asked:
+        return None
+    waits = [
+        group for kind, group in books.ends.items() if kind.name == case.system and group.waited_min_s < inf
+    ]
+    if not waits:
+        return f"The server asked clients to wait ({listed(asked)})."
+    least, most = min(group.waited_min_s for group in waits), max(group.waited_max_s for group in waits)
+    after = age(least) if age(least) == age(most) else f"{age(least)} to {age(most)}"
+    return f"The server asked clients to wait ({listed(asked)}), and they came back after {after}."
 
 
 def _reasons(case: Case, _books: Books) -> str | None:
@@ -419,7 +447,10 @@ _DETAILS: Final[Mapping[Basis, Sequence[Detail]]] = MappingProxyType(
             _always,
             _paths,
             _errors,
+            _gateway,
             _bodies,
+            _headers,
+            _retry_after,
             _tcp,
             _onset,
             _growth,

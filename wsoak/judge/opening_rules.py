@@ -37,6 +37,9 @@ def _might_be_a_missing_route(kind: EndKind, _group: EndGroup, facts: Facts) -> 
     return status == 404 or (status in (403, 500) and not facts.opened)
 
 
+_TOO_MANY: Final = (429, 503, 509, 529)
+"""RFC 6585 section 4, RFC 9110 section 15.6.4; hosters' "bandwidth exceeded" and "overloaded"."""
+
 OPENING_RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "server-unreachable",
@@ -65,6 +68,14 @@ OPENING_RULES: Final[tuple[Rule, ...]] = (
         "failed in the first-message log-in",
         "The upgrade succeeded and the application's own log-in did not: look in the server's log at the "
         "handler of the first message, and compare the message that the client sends with what it expects.",
+    ),
+    Rule(
+        "gateway-refused",
+        "opening",
+        lambda kind, _group, _facts: bool(kind.gateway) and not kind.no_backend,
+        "were refused by a gateway in front of the server",
+        "The answer is a CDN's, balancer's or ingress's own, and the server behind it was not asked: compare "
+        "host, path, scheme and headers with the gateway's rules, and look for the request in its log.",
     ),
     Rule(
         "route-doubled",
@@ -103,7 +114,7 @@ OPENING_RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "overload",
         "opening",
-        lambda kind, _group, _facts: rejected_status(kind.outcome) in (429, 503) and not kind.no_backend,
+        lambda kind, _group, _facts: rejected_status(kind.outcome) in _TOO_MANY and not kind.gateway,
         "were turned away as too many",
         "The server or a proxy limits connections or their rate: look at its limits, at Retry-After, and at "
         "whether clients wait longer after each refusal.",
@@ -111,12 +122,21 @@ OPENING_RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "backend-dead",
         "opening",
-        either(answered(502, 504), lambda kind, _group, _facts: kind.no_backend),
+        lambda kind, _group, _facts: kind.no_backend,
         "were answered by a proxy whose back end did not answer",
         "The proxy lives and the back end behind it does not answer: look at the back end's process and "
         "health, and in the proxy's log for `connect() failed`, `upstream prematurely closed connection`, "
         "`<NOSRV>` or `is DOWN`. HAProxy answers in the same words where a request has waited in its queue "
         "for `timeout queue` (`sQ` in its log): then the back end lives, and its `maxconn` is used up.",
+    ),
+    Rule(
+        "redirected",
+        "opening",
+        answered(300, 301, 302, 303, 307, 308),
+        "were redirected, which no WebSocket client of a browser follows",
+        "Load the place that the Location names: wss:// instead of ws:// in --host, the path with its last "
+        "slash, or the other host. A log-in page says that the upgrade came without a session: log in first, "
+        "and send its cookie or token along (see docs/your-own-system.md).",
     ),
     Rule(
         "upgrade-crash",

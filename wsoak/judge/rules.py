@@ -50,6 +50,8 @@ AFTERMATH: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
             }
         ),
         "route-doubled": frozenset({"route-not-found"}),
+        # a probe of another path gets the gateway's answer too
+        "gateway-refused": frozenset({"route-not-found"}),
         # a proxy ends the sockets of a server that died, and says afterwards that there is none
         "backend-dead": frozenset({"connection-reset", "server-crash"}),
     }

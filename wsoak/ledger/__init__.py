@@ -2,6 +2,7 @@
 
 - ``units``      nanoseconds to milliseconds and seconds, in one place
 - ``outcomes``   the words for how an opening and a close ended, and whose doing it was
+- ``gateways``   answers that a CDN, balancer or ingress gives itself
 - ``records``    frozen rows: a connection attempt, a gauge reading, an observation
 - ``histogram``  durations by bucket, mergeable
 - ``hdr_encoding`` HdrHistogram's encoding of few buckets

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from wsoak.ledger.delta import Delta
+from wsoak.ledger.gateways import gateway_answer
 from wsoak.ledger.histogram import Histogram
-from wsoak.ledger.outcomes import CANCELLED, OPEN, TIMEOUT_UPGRADE, says_no_backend
+from wsoak.ledger.outcomes import CANCELLED, OPEN, TIMEOUT_UPGRADE, rejected_status
 from wsoak.ledger.records import ConnectionRecord, Gauge, Observation, UserError
 from wsoak.ledger.sample import EndSample
 from wsoak.ledger.timeline import ZERO, CounterRow, plus, value
@@ -51,8 +52,10 @@ class EndKind(NamedTuple):
     """Whether it was a later attempt of its user."""
     ended_by_run: bool
     state: str
+    gateway: str
+    """What the answer of a gateway's own says (see ``gateways``); empty for any other answer."""
     no_backend: bool
-    """Whether it was answered 503 by a proxy that said that no server behind it answers."""
+    """Whether that gateway could reach no server behind it."""
 
 
 class Reconnects(NamedTuple):
@@ -126,7 +129,8 @@ class EndGroup:
     ``first_s`` and ``last_s`` are Unix seconds of the end; ``idle`` is the time between the last bytes
     received and the end, and ``heard`` the Unix seconds of those bytes; ``active`` counts the connections
     whose last message (pings and pongs go on while nobody speaks) came under ``ACTIVE_WITHIN_S`` before it.
-    ``sample`` has some of those ends that are not the run's.
+    ``sample`` has some of those ends that are not the run's. ``waited`` is the time between a user's failed
+    attempt and these ones.
     ``tcp`` is the TCP phase of those that got through it, whatever came of them.
 
     ``crowds`` has the opened ones by worker and by the binary digits of ``opening``: 1, 2 to 3, 4 to 7, …
@@ -154,6 +158,9 @@ class EndGroup:
     sample: EndSample = field(default_factory=EndSample)
     errors: Samples = field(default_factory=Samples)
     bodies: Samples = field(default_factory=Samples)
+    headers: Samples = field(default_factory=Samples)
+    waited_min_s: float = float("inf")
+    waited_max_s: float = float("-inf")
     reasons: Samples = field(default_factory=Samples)
     server_errors: Samples = field(default_factory=Samples)
     paths: Samples = field(default_factory=Samples)
@@ -191,10 +198,15 @@ class EndGroup:
             self.errors.add_text(record.error)
         if record.body:
             self.bodies.add_text(record.body)
+        if record.headers:
+            self.headers.add_text(record.headers)
         if record.reason:
             self.reasons.add_text(record.reason)
         if record.server_error:
             self.server_errors.add_text(record.server_error)
+        if record.waited_s is not None:
+            self.waited_min_s = min(self.waited_min_s, record.waited_s)
+            self.waited_max_s = max(self.waited_max_s, record.waited_s)
         self.paths.add_text(record.path)
 
     def _add_age(self, age_s: float) -> None:
@@ -237,7 +249,9 @@ class EndGroup:
         for worker, onset in other.onsets.items():
             self._add_onset(worker, onset)
         self.sample.add(other.sample)
-        for sort in ("errors", "bodies", "reasons", "server_errors", "paths"):
+        self.waited_min_s = min(self.waited_min_s, other.waited_min_s)
+        self.waited_max_s = max(self.waited_max_s, other.waited_max_s)
+        for sort in ("errors", "bodies", "headers", "reasons", "server_errors", "paths"):
             getattr(self, sort).add(getattr(other, sort).texts)
 
     def _crowd(self, worker: str, digits: int) -> Crowd:
@@ -514,6 +528,8 @@ _STATE: Final = (
 
 
 def _kind_of(record: ConnectionRecord) -> EndKind:
+    status = None if record.outcome == OPEN else rejected_status(record.outcome)
+    told = gateway_answer(status, record.body, record.headers)
     return EndKind(
         name=record.name,
         outcome=record.outcome,
@@ -530,5 +546,6 @@ def _kind_of(record: ConnectionRecord) -> EndKind:
         reconnect=record.attempt > 0,
         ended_by_run=record.ended_by_run,
         state=record.state,
-        no_backend=says_no_backend(record.status, record.body),
+        gateway=told.text if told is not None else "",
+        no_backend=told is not None and told.no_backend,
     )

@@ -107,32 +107,6 @@ def is_failure(outcome: str) -> bool:
     return whose(outcome) in ("server", "network")
 
 
-NO_BACKEND_TEXTS: Final = (
-    "no server is available to handle this request",
-    "no healthy upstream",
-    "upstream connect error or disconnect/reset before headers",
-    "no available server",
-    "backend fetch failed",
-)
-"""What HAProxy, Envoy (both), Traefik and Varnish say in a 503 when no server behind them answers."""
-
-OVERFLOW_TEXTS: Final = ("reset reason: overflow",)
-"""How Envoy ends the same sentence where it sheds load, as its circuit breaker is open."""
-
-
-def says_no_backend(status: int | None, body: str) -> bool:
-    """Whether an answer is a proxy's 503 for want of a server behind it, and not one for too much load.
-
-    Args:
-        body: the start of the answer's body, as far as it was kept.
-    """
-    if status != 503:
-        return False
-    text = body.lower()
-    overflows = any(said in text for said in OVERFLOW_TEXTS)
-    return not overflows and any(said in text for said in NO_BACKEND_TEXTS)
-
-
 # ---------------------------------------------------------------------------------------------- closes
 
 NO_STATUS: Final = 1005

@@ -107,6 +107,12 @@ class _ConnectionFields(NamedTuple):
     address: str = ""
     """The IP address that the socket went to, or that was tried last; empty where none was tried, and in a
     run of a wsoak that did not keep it."""
+    headers: str = ""
+    """Headers of an answer other than 101 that say what it means, a line ``Name: value`` each: Location,
+    Retry-After and others; cookies and the queries of URLs are masked. The server's text."""
+    waited_s: float | None = None
+    """Seconds from the failure of this user's last attempt at this socket to the start of this one; ``None``
+    where the last one did not fail, and in a run of a wsoak that did not measure it."""
 
 
 class ConnectionRecord(_ConnectionFields, Row):

@@ -53,20 +53,23 @@ JUNIT_FILE: Final = "junit.xml"
 
 TIMELINE_COLUMNS: Final = ("second", "name", "worker", *COUNTERS)
 
-SERVER_TEXT_COLUMNS: Final = frozenset({"body", "reason", "server_error", "text"})
+SERVER_TEXT_COLUMNS: Final = frozenset({"body", "headers", "reason", "server_error", "text"})
 """Columns that may hold a server's text, and are therefore JSON strings on disk."""
 
 COLUMN_TYPES: Final[dict[str, type]] = {
     **dict.fromkeys(("status", "attempt", "code", "sent_code", "received_code", "errno"), int),
     **dict.fromkeys(("messages_sent", "messages_received", "bytes_sent", "bytes_received"), int),
     **dict.fromkeys(("count", "of", "opening"), int),
-    **dict.fromkeys(("started_at", "age_s", "idle_s", "quiet_s", "at", "value"), float),
+    **dict.fromkeys(("started_at", "age_s", "idle_s", "quiet_s", "waited_s", "at", "value"), float),
     **dict.fromkeys(("resolve_ms", "tcp_ms", "tls_ms", "upgrade_ms", "hello_ms", "usable_ms"), float),
     **dict.fromkeys(("usable", "clean"), bool),
 }
 """The type of each column that is not text; an empty cell in one of these is ``None``."""
 
-_LATER: Final[dict[str, str]] = {**dict.fromkeys(COUNTERS, "0"), "opening": "", "quiet_s": "", "address": ""}
+_LATER: Final[dict[str, str]] = {
+    **dict.fromkeys(COUNTERS, "0"),
+    **dict.fromkeys(("opening", "quiet_s", "address", "headers", "waited_s"), ""),
+}
 """Columns that an older wsoak may not have written, with the cell that stands for what it did not know."""
 
 _LATER_FILES: Final = frozenset({USER_ERRORS_FILE})

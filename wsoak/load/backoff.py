@@ -16,8 +16,11 @@ The curve is ``base × 2^(failures − 1)``, at most ``cap`` (M. Brooker, "Expon
 from __future__ import annotations
 
 import random
+from email.utils import parsedate_to_datetime
 from typing import Final
 
+RETRY_AFTER_CAP_S: Final = 300.0
+"""The longest Retry-After that is obeyed to the full: a user that waits for hours loads nothing."""
 BASE_S: Final = 0.5
 CAP_S: Final = 30.0
 
@@ -32,3 +35,25 @@ def ceiling_s(failures: int) -> float:
 def delay_s(failures: int, source: random.Random) -> float:
     """The delay before the next attempt, in seconds."""
     return source.uniform(0.0, ceiling_s(failures))
+
+
+def retry_after_s(value: str | None, now_s: float) -> float:
+    """The seconds that a Retry-After header (RFC 9110 section 10.2.3) asks for, at most the cap.
+
+    Args:
+        value: a number of seconds, or an HTTP date; ``None`` where there was no such header.
+        now_s: Unix time in seconds.
+
+    Returns:
+        0 where nothing is asked for, or nothing that can be read.
+    """
+    text = (value or "").strip()
+    try:
+        asked_s = float(text) if text.isascii() and text.isdigit() else _until(text) - now_s
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return min(max(0.0, asked_s), RETRY_AFTER_CAP_S)
+
+
+def _until(date: str) -> float:
+    return parsedate_to_datetime(date).timestamp()

@@ -16,6 +16,7 @@ does raises.
 from __future__ import annotations
 
 import random
+import time
 import weakref
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
@@ -33,7 +34,7 @@ from wsoak.ledger import outcomes
 from wsoak.ledger.units import NS_PER_S, s_to_ns
 from wsoak.load.accounts import Account, BadAccounts
 from wsoak.load.api import UNREADABLE, Answer, answer_of, unreadable
-from wsoak.load.backoff import delay_s
+from wsoak.load.backoff import delay_s, retry_after_s
 from wsoak.load.clock import unix_ns_of
 from wsoak.load.door import Door
 from wsoak.load.generator import Generator, generator_of
@@ -157,6 +158,8 @@ class WebSocketUser(User):
         name = self.generator.recorder.series(name or name_of(path_of(path))).name
         endpoint, path = self.endpoint.aim(path)
         attempt = self._wait_for_turn(name, slot, fresh)
+        last, _ = self._last.get((name, slot), (None, 0))
+        waited_s = last.age_s if attempt and last is not None and last.outcome != outcomes.OPEN else None
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         request = Request(path, pairs, subprotocols, origin)
         connection = self.generator.client.open(
@@ -165,6 +168,7 @@ class WebSocketUser(User):
             name,
             hello=hello,
             attempt=attempt,
+            waited_s=waited_s,
             reply_id=reply_id,
             usable_when=usable_when,
             heartbeat_s=heartbeat_s,
@@ -231,7 +235,9 @@ class WebSocketUser(User):
         if last.code in self.options.no_retry_codes and not fresh:
             # the server said that there is no point: the user is still there, and stays without this socket
             Event().wait()
-        gevent.sleep(delay_s(attempt, self.random))
+        # what the server asked for, and a part drawn at random: its clients must not come back in step
+        asked_s = retry_after_s(last.headers.get("retry-after"), time.time())
+        gevent.sleep(asked_s + delay_s(attempt, self.random))
         return attempt
 
     # ---------------------------------------------------------------------------------------------- HTTP

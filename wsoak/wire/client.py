@@ -21,6 +21,7 @@ from wsoak.ledger.names import DNS
 from wsoak.ledger.raised import raised
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.units import NS_PER_S, s_to_ns
+from wsoak.wire import redirect
 from wsoak.wire.addresses import Pinned, Policy
 from wsoak.wire.connection import Connection
 from wsoak.wire.deadlines import Deadlines
@@ -28,6 +29,7 @@ from wsoak.wire.dial import Dialer, Opening, Request
 from wsoak.wire.endpoint import Endpoint, mask_query
 from wsoak.wire.frames import DEFAULT_MAX_MESSAGE_BYTES
 from wsoak.wire.guard import Owner
+from wsoak.wire.headers import Headers
 from wsoak.wire.link import FastLink, Link
 from wsoak.wire.listener import Listener
 from wsoak.wire.message import Predicate, Sendable
@@ -181,6 +183,7 @@ class Client:
         *,
         hello: Hello | None = None,
         attempt: int = 0,
+        waited_s: float | None = None,
         reply_id: ReplyId = reply_to,
         usable_when: Predicate | None = None,
         heartbeat_s: float | None = None,
@@ -193,6 +196,7 @@ class Client:
         Args:
             name: for the books; the same for all sockets of one kind (see ``Recorder.series``).
             attempt: 0 for a first attempt, then 1, 2, … for reconnects.
+            waited_s: seconds since the last attempt at this socket failed, for the books.
             reply_id: gives the id of the request that a message answers.
             usable_when: says which message makes the socket usable; else the first answer, or the first
                 message that ``expect`` was asked for.
@@ -217,6 +221,7 @@ class Client:
                 opening,
                 link,
                 attempt=attempt,
+                waited_s=waited_s,
                 reply_id=reply_id,
                 usable_when=usable_when,
                 listener=listener,
@@ -239,6 +244,10 @@ class Client:
                 opening.failed(outcomes.CANCELLED)
                 self._count(connection_of(None))
                 raise
+            if opening.status in redirect.STATUSES and not opening.is_open:
+                location = Headers(opening.headers).get("location")
+                said = redirect.meaning(location, endpoint, endpoint.resource(request.path))
+                opening.error = f"{opening.outcome}: {said}"
             connection = connection_of(link)
             if link is not None:
                 self._greet(connection, heartbeat_ns, hello, opening.started_ns + timeout_ns)

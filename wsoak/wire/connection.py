@@ -29,6 +29,7 @@ from wsoak.wire.closing import Closing
 from wsoak.wire.dial import Opening
 from wsoak.wire.frames import BINARY, CLOSE, PING, PONG, TEXT, CloseFrame, Violation
 from wsoak.wire.guard import Guard, Owner
+from wsoak.wire.headers import Headers, record_text
 from wsoak.wire.inbox import Inbox
 from wsoak.wire.listener import Listener
 from wsoak.wire.message import Message, Predicate, Sendable, encode, error_text
@@ -83,6 +84,7 @@ class Connection:
         "_usable_ns",
         "_usable_when",
         "_waited_in_vain",
+        "_waited_s",
         "_write_error",
         "client",
         "id",
@@ -111,6 +113,7 @@ class Connection:
         listener: Listener | None = None,
         under_way: int | None = None,
         owner: Owner | None = None,
+        waited_s: float | None = None,
     ) -> None:
         self.client = client
         self.listener = listener
@@ -126,6 +129,7 @@ class Connection:
         self._path = path
         self._attempt = attempt
         self._under_way = under_way
+        self._waited_s = waited_s
         self._link = link
         self._recorder = client.recorder
         self._series = series = client.recorder.series(name)
@@ -188,6 +192,11 @@ class Connection:
         if closing.initiator is None:
             return ""
         return close_error(closing.code, closing.initiator, closing.detail, closing.by_run)
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of the server's answer to the upgrade; none where no answer came."""
+        return Headers(self.opening.headers)
 
     @property
     def outcome(self) -> str:
@@ -681,6 +690,8 @@ class Connection:
             opening=self._under_way,
             quiet_s=ns_to_s(now_ns - self._last_message_ns) if existed else None,
             address=opening.address,
+            headers="" if opening.status in (None, 101) else record_text(opening.headers),
+            waited_s=self._waited_s,
         )
 
     def _was_usable(self) -> bool | None:

@@ -22,9 +22,18 @@ from gevent import getcurrent
 from wsoak.ledger import outcomes
 from wsoak.ledger.units import NS_PER_MS
 from wsoak.wire.addresses import Address, Known, text_of
+from wsoak.wire.bodies import readable
 from wsoak.wire.deadlines import Deadlines
 from wsoak.wire.endpoint import Endpoint
-from wsoak.wire.handshake import HandshakeResult, HeadParser, LastUpgrade, build_request, new_key
+from wsoak.wire.handshake import (
+    DEFAULT_MAX_BODY_BYTES,
+    HandshakeResult,
+    HeadParser,
+    LastUpgrade,
+    build_request,
+    new_key,
+)
+from wsoak.wire.headers import Headers, Pairs
 from wsoak.wire.race import HEAD_START_NS, OURS, Race, begin_connecting
 from wsoak.wire.resolver import Resolver
 from wsoak.wire.sources import Sources, SourceUnusable
@@ -55,8 +64,9 @@ class Opening:
     """What became of one attempt to open a socket.
 
     ``phases_ns`` has the phases that ended well; ``phase`` is the one under way, or the last. ``address`` is
-    the IP address that was connected to, or that was tried last. ``stream`` and
-    ``tail`` (what followed the response head) are there only when ``outcome`` is ``open``.
+    the IP address that was connected to, or that was tried last. ``stream`` and ``tail`` (what followed the
+    response head) are there only when ``outcome`` is ``open``. ``headers`` are the answer's, names in lower
+    case.
     """
 
     started_ns: int
@@ -67,6 +77,7 @@ class Opening:
     status: int | None = None
     error: str = ""
     body: str = ""
+    headers: Pairs = ()
     errno: int | None = None
     subprotocol: str | None = None
     stream: Stream | None = None
@@ -394,6 +405,7 @@ def _upgrade(opening: Opening, head: bytes, parser: HeadParser, alarm: Alarm) ->
         refused(opening, result)
         return
     opening.status = result.status
+    opening.headers = result.headers
     opening.phases_ns["upgrade"] = time.perf_counter_ns() - started_ns
     opening.outcome = outcomes.OPEN
     opening.phase = ""
@@ -435,7 +447,8 @@ def read_answer(stream: Stream, parser: HeadParser, alarm: Alarm) -> HandshakeRe
 def refused(opening: Opening, result: HandshakeResult) -> None:
     """The answer was another than an upgrade by the rules."""
     opening.status = result.status
-    opening.body = result.body.decode("utf-8", errors="replace")
+    opening.headers = result.headers
+    opening.body = readable(result.body, Headers(result.headers), DEFAULT_MAX_BODY_BYTES)
     opening.failed(result.outcome, result.error or result.outcome)
 
 

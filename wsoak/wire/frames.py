@@ -8,6 +8,7 @@ client (it refuses masked frames); `require_unmasked=False` makes it a server's,
 """
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -122,6 +123,15 @@ _FAULTS_BETWEEN_MESSAGES: Final = tuple(_fault_of_first_byte(first, inside=False
 _FAULTS_INSIDE_A_MESSAGE: Final = tuple(_fault_of_first_byte(first, inside=True) for first in range(256))
 
 
+_HTTP: Final = b"HTTP/1."
+_match_status = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9]{2})").match
+
+
+def _status_in(data: bytes) -> str:
+    found = _match_status(data)
+    return f": {found[1].decode()}" if found else ""
+
+
 class FrameDecoder:
     """Decoder of one direction of one connection: `feed` takes what was read and returns the events in it.
 
@@ -233,7 +243,7 @@ class FrameDecoder:
             start = at + 2
             fault = faults[first]
             if fault is not None:
-                return self._violated(events, _PROTOCOL_ERROR, fault)
+                return self._at_fault(events, data[at:], fault)
             if (length > 127) is not masked:
                 fault = "a frame is masked" if length > 127 else "a frame is not masked"
                 return self._violated(events, _PROTOCOL_ERROR, fault)
@@ -331,6 +341,12 @@ class FrameDecoder:
         self._finish()
         events.append((VIOLATION, Violation(code, text)))
         return events
+
+    def _at_fault(self, events: list[Event], rest: bytes, fault: str) -> list[Event]:
+        """A frame begins wrongly: not a frame at all, perhaps, but HTTP of a proxy's or server's."""
+        if _HTTP.startswith(rest[: len(_HTTP)]):
+            fault = f"HTTP came instead of a frame{_status_in(rest)}"
+        return self._violated(events, _PROTOCOL_ERROR, fault)
 
     def _finish(self) -> None:
         self.finished = True

@@ -20,6 +20,7 @@ __all__ = [
     "DEFAULT_MAX_BODY_BYTES",
     "DEFAULT_MAX_HEAD_BYTES",
     "HEAD_TOO_LARGE",
+    "MAX_HEADERS_KEPT",
     "OPEN",
     "HandshakeResult",
     "HeadParser",
@@ -27,6 +28,7 @@ __all__ = [
     "accept_for",
     "build_request",
     "new_key",
+    "read_fields",
 ]
 
 # Outcomes, in the ledger's words; the fourth is `rejected-<status>`.
@@ -38,7 +40,7 @@ DEFAULT_MAX_HEAD_BYTES: Final = 65_536
 DEFAULT_MAX_BODY_BYTES: Final = 2_048
 
 # What a result keeps of a head, so that a hostile server cannot fill the ledger.
-_MAX_HEADERS_KEPT: Final = 100
+MAX_HEADERS_KEPT: Final = 100
 _MAX_REASON_CHARACTERS: Final = 128
 _MAX_INTERIM_RESPONSES: Final = 10
 _MAX_CHUNK_LINE_BYTES: Final = 256
@@ -162,10 +164,10 @@ class HandshakeResult(NamedTuple):
 
     `outcome` is `open`, `rejected-<status>`, `bad-upgrade` or `head-too-large`.  `status` is None where no
     status line could be read, or the head was too large.  `headers` are those of the final answer, names in
-    lower case, values as Latin-1, the first 100; with `reason_phrase` (128 characters) and `body` they are
-    the server's text: hostile, perhaps secret.  `body` is the start of a rejection's body, `tail` is what
-    followed an opening head and belongs to the frame codec.  `error` is ours: short, the same for the same
-    fault, without a word of the server's; "" when open.
+    lower case, values as Latin-1, the first 100; of a 101 that opens, without the accept value.  With
+    `reason_phrase` (128 characters) and `body` they are the server's text: hostile, perhaps secret.  `body`
+    is the start of a rejection's body, `tail` is what followed an opening head and belongs to the frame
+    codec.  `error` is ours: short, the same for the same fault, without a word of the server's; "" when open.
     """
 
     outcome: str
@@ -207,27 +209,19 @@ class LastUpgrade:
     What is the same around the right accept value means the same.
     """
 
-    __slots__ = ("_after", "_before", "_fields_after", "_fields_before", "_result", "_subprotocols")
+    __slots__ = ("_after", "_before", "_result", "_subprotocols")
 
     def __init__(self) -> None:
         self._result: HandshakeResult | None = None
         self._before = self._after = b""
-        self._fields_before: tuple[tuple[str, str], ...] = ()
-        self._fields_after: tuple[tuple[str, str], ...] = ()
         self._subprotocols: Sequence[str] = ()
 
     def note(self, head: bytes, accept: str, subprotocols: Sequence[str], result: HandshakeResult) -> None:
         """`head`, the first thing that was read, has opened a connection whose accept value is `accept`."""
         self._before, _, self._after = head.partition(accept.encode())
-        names = [name for name, _ in result.headers]
-        if "sec-websocket-accept" not in names:
-            # beyond the fields that are kept
-            self._result = None
-            return
-        at = names.index("sec-websocket-accept")
-        self._fields_before, self._fields_after = result.headers[:at], result.headers[at + 1 :]
         self._subprotocols = subprotocols
-        self._result = result
+        # an accept value that is there twice would have to be looked at twice
+        self._result = result if accept.encode() not in self._after else None
 
     def again(
         self, data: bytes, accept: str, subprotocols: Sequence[str], max_head_bytes: int
@@ -245,9 +239,8 @@ class LastUpgrade:
             or subprotocols != self._subprotocols
         ):
             return None
-        fields = (*self._fields_before, ("sec-websocket-accept", accept), *self._fields_after)
-        tail = data[end + len(self._after) :]
-        return HandshakeResult(OPEN, 101, known.reason_phrase, fields, known.subprotocol, b"", tail, "")
+        # the headers are shared: ten thousand sockets hold one tuple
+        return known._replace(tail=data[end + len(self._after) :])
 
 
 class HeadParser:
@@ -356,7 +349,7 @@ class HeadParser:
             if self._interim > _MAX_INTERIM_RESPONSES:
                 self._bad_upgrade(status, reason, [], "too many interim responses")
             return
-        headers = _read_fields(text[status_line.end() :])
+        headers = read_fields(text[status_line.end() :])
         if status != 101:
             self._reject(status, reason, headers)
         elif not strict:
@@ -369,10 +362,10 @@ class HeadParser:
     def _take_upgrade(self, reason: str, headers: _Headers) -> HandshakeResult:
         """RFC 6455, Section 4.1: what the client must check of a 101."""
         fields = _combined(headers)
-        subprotocol = fields.get("sec-websocket-protocol")
+        subprotocol = _single(fields.get("sec-websocket-protocol"))
         if "upgrade" not in fields:
             fault = "Upgrade is missing"
-        elif fields["upgrade"].lower() != "websocket":
+        elif _single(fields["upgrade"].lower()) != "websocket":
             fault = "Upgrade is not websocket"
         elif "connection" not in fields:
             fault = "Connection is missing"
@@ -380,14 +373,14 @@ class HeadParser:
             fault = "Connection does not say upgrade"
         elif "sec-websocket-accept" not in fields:
             fault = "Sec-WebSocket-Accept is missing"
-        elif fields["sec-websocket-accept"] != self._accept:
+        elif _single(fields["sec-websocket-accept"]) != self._accept:
             fault = "Sec-WebSocket-Accept does not match"
         elif "sec-websocket-extensions" in fields:
             fault = "an extension was not asked for"
         elif subprotocol is not None and subprotocol not in self._subprotocols:
             fault = "the subprotocol was not asked for"
         else:
-            kept = tuple(headers[:_MAX_HEADERS_KEPT])
+            kept = tuple(pair for pair in headers[:MAX_HEADERS_KEPT] if pair[0] != "sec-websocket-accept")
             tail = bytes(self._buffer)
             self._result = HandshakeResult(OPEN, 101, reason, kept, subprotocol, b"", tail, "")
             return self._result
@@ -396,7 +389,7 @@ class HeadParser:
     def _reject(self, status: int, reason: str, headers: _Headers) -> None:
         """The answer is another than 101: what remains is the start of its body."""
         outcome = f"rejected-{status}"
-        kept = tuple(headers[:_MAX_HEADERS_KEPT])
+        kept = tuple(headers[:MAX_HEADERS_KEPT])
         self._rejection = HandshakeResult(outcome, status, reason, kept, None, b"", b"", outcome)
         self._body = _BodyStart(status, _combined(headers), self._max_body_bytes)
         rest = bytes(self._buffer)
@@ -417,7 +410,7 @@ class HeadParser:
         self, outcome: str, status: int | None, reason: str, headers: _Headers, fault: str
     ) -> HandshakeResult:
         self._buffer.clear()
-        kept = tuple(headers[:_MAX_HEADERS_KEPT])
+        kept = tuple(headers[:MAX_HEADERS_KEPT])
         self._result = HandshakeResult(outcome, status, reason, kept, None, b"", b"", f"{outcome}: {fault}")
         return self._result
 
@@ -429,7 +422,7 @@ def _fault_of_first_bytes(buffer: bytearray) -> str:
     return "the server answered in TLS" if buffer[0] == _TLS_ALERT else _NOT_HTTP
 
 
-def _read_fields(text: str) -> _Headers:
+def read_fields(text: str) -> _Headers:
     """The header fields of a head, names in lower case; lines that are none are left out."""
     headers = []
     for line in text.split("\n"):
@@ -440,16 +433,24 @@ def _read_fields(text: str) -> _Headers:
 
 
 def _combined(headers: _Headers) -> dict[str, str]:
-    """RFC 9110, Section 5.2: the values of fields with the same name are one list.
-
-    So two Sec-WebSocket-Accept are one value that never matches (RFC 6455, section 11.3.3, allows one).
-    """
+    """RFC 9110, Section 5.2: the values of fields with the same name are one list."""
     fields = dict(headers)
     if len(fields) != len(headers):
         fields = {}
         for name, value in headers:
             fields[name] = f"{fields[name]}, {value}" if name in fields else value
     return fields
+
+
+def _single(value: str | None) -> str | None:
+    """The one value of a list that holds it more than once, as proxies make of a field; else the list.
+
+    What is said twice in the same way is as good as said once; what is said in two ways matches nothing.
+    """
+    if value is None or "," not in value:
+        return value
+    items = {item.strip(" \t") for item in value.split(",")}
+    return items.pop() if len(items) == 1 else value
 
 
 def _has_token(value: str, token: str) -> bool:
@@ -467,7 +468,7 @@ class _BodyStart:
         self.start = bytearray()
         self._wanted = limit
         self._chunks: _Chunks | None = None
-        length = fields.get("content-length", "")
+        length = _single(fields.get("content-length")) or ""
         if status in (204, 304):
             self._wanted = 0
         elif "transfer-encoding" in fields:

@@ -56,7 +56,16 @@ from wsoak.wire.frames import (
     FrameDecoder,
     Violation,
 )
-from wsoak.wire.handshake import DEFAULT_MAX_HEAD_BYTES, HandshakeResult, HeadParser, build_request, new_key
+from wsoak.wire.handshake import (
+    DEFAULT_MAX_HEAD_BYTES,
+    MAX_HEADERS_KEPT,
+    HandshakeResult,
+    HeadParser,
+    build_request,
+    new_key,
+    read_fields,
+)
+from wsoak.wire.headers import Pairs
 from wsoak.wire.link import READS_A_TURN, READS_OF_A_DRAIN, StreamLink, tell
 from wsoak.wire.proxy import Proxy, proxy_for
 from wsoak.wire.stream import READ_BYTES, Stream
@@ -160,6 +169,7 @@ def _upgrade(
         _explain(opening, ahead, alarm, request, _status_of(ws, error))
         return
     opening.status = ws.status
+    opening.headers = _headers_in(ahead.all_read)
     headers = ws.headers or {}
     fault = _fault(headers, request)
     if fault:
@@ -214,6 +224,12 @@ def _fault(headers: dict[str, str], request: Request) -> str:
     if subprotocol is not None and subprotocol not in request.subprotocols:
         return "the subprotocol was not asked for"
     return ""
+
+
+def _headers_in(head: bytes) -> Pairs:
+    """The headers of an answer that websocket-client took; its own dict joins those of one name."""
+    fields = read_fields(head.partition(b"\r\n\r\n")[0].partition(b"\n")[2].decode("latin-1"))
+    return tuple(pair for pair in fields[:MAX_HEADERS_KEPT] if pair[0] != "sec-websocket-accept")
 
 
 def _status_of(ws: websocket.WebSocket, error: BaseException) -> int | None:

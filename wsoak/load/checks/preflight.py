@@ -280,7 +280,14 @@ def _step_of(finding: Finding) -> str:
 
 
 PROBE: Final = "A probe says: "
-TOLD: Final = ("Path asked for", "What failed", "The check says", "The server's error message")
+TOLD: Final = (
+    "Path asked for",
+    "What failed",
+    "The answer's headers",
+    "A gateway says",
+    "The check says",
+    "The server's error message",
+)
 """Beginnings of the evidence that belongs in half a sentence, besides the first; a probe's says it all."""
 ONE: Final = re.compile(r"^1 of 1 (?:(handshake) \(100 %\)|(opened socket) \(100 %\)|looked at:) ")
 

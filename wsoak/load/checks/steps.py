@@ -31,6 +31,8 @@ CAUSES: Final[Mapping[str, str]] = MappingProxyType(
         "upgrade-reset": "a proxy in front of the server resets upgrades",
         "upgrade-slow": "the server's handler waits for something before it accepts: look at its database",
         "upgrade-rejected": "the path is no WebSocket route, or a proxy keeps the Upgrade header back",
+        "redirected": "--host lacks TLS (wss://) or a last slash, or the user is not logged in",
+        "gateway-refused": "the gateway in front of the server has no rule for this host, path or scheme",
         "bad-upgrade": "a proxy or cache stands between that does not speak WebSocket",
         "backend-dead": "the back end behind the proxy does not run",
         "overload": "the server limits connections, or is busy already",
