@@ -85,6 +85,8 @@ REDIRECTS = [
     (Endpoint("wss", "app.example", 443), "/ws", "http://app.example/ws", "to plain text, without TLS"),
     (HERE, "/ws?token=1", "/ws/?token=1", "to the path with a last slash"),
     (HERE, "/ws", "ws/", "to the path with a last slash"),
+    (Endpoint("ws", "app.example", 8080), "/ws", "http://app.example/ws/", "to the path with a last slash"),
+    (HERE, "/login/ws", "/oauth2/start?rd=/x", "to what looks like a log-in page"),
     (HERE, "/ws/", "http://app.example/ws", "to the path without its last slash"),
     (HERE, "/ws", "/accounts/login/?next=/ws", "to what looks like a log-in page"),
     (

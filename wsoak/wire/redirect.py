@@ -15,12 +15,14 @@ STATUSES: Final = frozenset({300, 301, 302, 303, 307, 308})
 
 _SECURE: Final = {"http": False, "ws": False, "https": True, "wss": True}
 _PORTS: Final = {"http": 80, "https": 443, **DEFAULT_PORTS}
-_is_log_in = re.compile(
+_log_in_words = re.compile(
     r"(^|[/._-])(log-?_?in|sign-?_?in|sso|oauth2?|authorize|authenticate|auth|saml2?|openid(-connect)?|cas)"
     r"([/._-]|$)",
     re.IGNORECASE,
+).finditer
+_asks_back = re.compile(
+    r"(^|&)(client_id|redirect_uri|response_type|next|rd|return_?(to|url)|goto|SAMLRequest)=", re.IGNORECASE
 ).search
-_asks_back = re.compile(r"(^|&)(client_id|redirect_uri|response_type|next|return_?to|SAMLRequest)=").search
 
 
 def meaning(location: str | None, endpoint: Endpoint, resource: str) -> str:
@@ -49,15 +51,17 @@ def meaning(location: str | None, endpoint: Endpoint, resource: str) -> str:
         return "redirected to what looks like a log-in page"
     if not same_host or not same_path:
         return "redirected to another host" if not same_host else "redirected to another path"
-    if port != endpoint.port:
-        return "redirected to another port"
-    return _SLASHES.get((path.endswith("/"), target.path.endswith("/")), "redirected to the same place")
+    # before the port: behind a proxy, servers often name their own
+    slashes = _SLASHES.get((path.endswith("/"), (target.path or "/").endswith("/")))
+    if slashes is not None:
+        return slashes
+    return "redirected to another port" if port != endpoint.port else "redirected to the same place"
 
 
 def _is_log_in_page(target: SplitResult, path: str) -> bool:
-    if _is_log_in(target.path) and not _is_log_in(path):
-        return True
-    return bool(_asks_back(target.query))
+    words = {found[0].strip("/._-").lower() for found in _log_in_words(target.path)}
+    asked = {found[0].strip("/._-").lower() for found in _log_in_words(path)}
+    return bool(words - asked) or bool(_asks_back(target.query))
 
 
 _SLASHES: Final = {
