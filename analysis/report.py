@@ -36,7 +36,7 @@ DROPS_SHOWN: Final = 20
 
 COUNTED_TOGETHER: Final[tuple[frozenset[str], ...]] = (
     frozenset({"requests", "replies", "reply timeouts", "reply lost", "late replies"}),
-    frozenset({"sent", "received", "unmatched", "dropped", "send on closed"}),
+    frozenset({"sent", "received", "unmatched", "dropped", "overrun", "send on closed"}),
     frozenset({"check passed", "check failed"}),
 )
 """Columns of counters: a name that has none of a set had nothing to count there."""

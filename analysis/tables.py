@@ -253,6 +253,7 @@ _COUNTED: Final = (
     "received",
     "unmatched",
     "dropped",
+    "overrun",
     "send_on_closed",
     "check_passed",
     "check_failed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from scenarios.echo import ID_DIGITS, EchoUser, message_number
 from tests.load.session import Session, session
 from tests.target.client import Target
 from tests.wire.harness import Peer, close_frame, frame, listening, until
+from wsoak.judge.findings import find
 from wsoak.wire.frames import CLOSE, TEXT
 from wsoak.wire.message import Message
 
@@ -164,3 +166,52 @@ def test_a_socket_that_the_server_closes_is_opened_again(rate: str, tmp_path: Pa
         (1001, "server", True)
     ] * 2
     assert [record.attempt for record in found[:2]] == [0, 1]
+
+
+def prefixed(peer: Peer) -> None:
+    """Answers in words of its own, as tutorials do."""
+    peer.accept()
+    while True:
+        opcode, payload = peer.hear()
+        if opcode == CLOSE:
+            peer.send(close_frame(1000))
+            return
+        peer.say(f"Message text was: {payload!s}")
+
+
+def deaf(peer: Peer) -> None:
+    """Takes messages, and answers none."""
+    peer.accept()
+    while peer.hear()[0] != CLOSE:
+        pass
+    peer.send(close_frame(1000))
+
+
+@pytest.mark.parametrize("rate", ["0", "20"])
+@pytest.mark.parametrize(
+    ("server", "finding", "words"),
+    [
+        (
+            prefixed,
+            "replies-unmatched",
+            "in the text, which does not begin with it: 18 other characters stand",
+        ),
+        (deaf, "requests-unanswered", "Not one request was answered in the whole run."),
+    ],
+)
+def test_an_echo_in_other_words_is_told_from_silence(
+    server: Any, finding: str, words: str, rate: str, tmp_path: Path
+) -> None:
+    arguments = ("--message-rate", rate, "--reply-timeout", "0.2")
+    with listening(server) as listener:
+        host = f"ws://127.0.0.1:{listener.port}/"
+        with session(EchoUser, host=host, run_dir=tmp_path / "r", arguments=arguments) as made:
+            made.start()
+            until(lambda: made.books().count("unanswered") >= 3)
+            reader = made.stop()
+    (found,) = find(reader.books(), reader.header["started_at"])
+    assert (found.id, found.severity, found.system) == (finding, "critical", "echo")
+    assert found.share == 1.0
+    assert any(words in sentence for sentence in found.evidence)
+    assert any("never-usable" in sentence for sentence in found.evidence)
+    assert "Message text" not in (reader.path / "observations.csv").read_text()

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
+from functools import partial
 from typing import Any
 
-from tests.wire.harness import Peer, Run, both, frame, holds, until
+import pytest
+from gevent.event import Event
+from gevent.monkey import get_original
+
+from tests.wire.harness import OpenerOf, Peer, RealServer, Run, both, frame, holds, listening, until
+from wsoak.ledger.names import REPLY_CLUE
+from wsoak.ledger.timeline import value
 from wsoak.wire.client import Settings
 from wsoak.wire.frames import TEXT
 from wsoak.wire.inbox import INBOX_MESSAGES, STRAYS_KEPT
@@ -163,3 +171,102 @@ def test_strays_are_kept_in_small_numbers_and_take_no_room_from_others() -> None
     facts = both(script, scenario)
     assert facts.count("dropped") == 0
     assert facts.count("unmatched") == strays
+
+
+def test_messages_for_a_slow_handler_wait_in_bounded_numbers_and_the_rest_is_counted() -> None:
+    def script(peer: Peer) -> None:
+        peer.accept()
+        for numbers in (range(1), range(1, 1_001)):
+            peer.hear_text()
+            peer.send(b"".join(text(n=number) for number in numbers))
+        peer.answer_close()
+
+    def scenario(run: Run) -> None:
+        ws = run.open()
+        heard: list[int] = []
+        may_go_on = Event()
+
+        def handle(message: Message) -> None:
+            heard.append(message["n"])
+            may_go_on.wait()
+
+        ws.subscribe(handle, most=10)
+        ws.send("the first")
+        until(lambda: heard == [0])
+        ws.send("all others")
+        until(lambda: ws.messages_received == 1_001)
+        may_go_on.set()
+        until(lambda: heard[-1] == 1_000)
+        assert heard == [0, *range(991, 1_001)]
+        ws.close()
+
+    assert both(script, scenario).count("overrun") == 990
+
+
+def test_a_quick_handler_misses_nothing_of_a_burst() -> None:
+    def script(peer: Peer) -> None:
+        peer.accept()
+        peer.hear_text()
+        peer.send(b"".join(text(n=number) for number in range(5_000)))
+        peer.answer_close()
+
+    def scenario(run: Run) -> None:
+        ws = run.open()
+        heard: list[int] = []
+        ws.subscribe(lambda message: heard.append(message["n"]))
+        ws.send("subscribed")
+        until(lambda: len(heard) == 5_000)
+        ws.close()
+
+    assert both(script, scenario).count("overrun") == 0
+
+
+def test_a_handler_needs_room_for_one_message(opener: OpenerOf) -> None:
+    with listening(lambda peer: peer.accept().answer_close()) as listener:
+        run = Run(opener, listener.url, Settings())
+        with run.open() as ws, pytest.raises(ValueError, match="at least one message"):
+            ws.subscribe(print, most=0)
+        run.stop()
+
+
+def test_what_came_for_a_request_that_timed_out_is_compared_once_a_second(opener: OpenerOf) -> None:
+    def script(peer: Peer) -> None:
+        peer.accept()
+        while peer.hear()[0] == TEXT:
+            peer.send(text(data={"request": "r-1"}, secret="s3cret") + text(tick="s3cret"))
+            peer.send(text(data={"request": "r-1"}, secret="s3cret"))
+
+    with listening(script, may_fail=True) as listener:
+        run = Run(opener, listener.url, Settings(reply_timeout_s=0.05))
+        ws = run.open()
+        seconds = set()
+        for number in range(30):
+            ws.request({"id": f"r-{number}"}, reply_to=f"r-{number}")
+            seconds.add(run.recorder.second_end_ns)
+        delta = run.recorder.take()
+        run.client.stop(0.1)
+    seen = [(each.count, each.text) for each in delta.observations if each.id == REPLY_CLUE]
+    assert (1, "in the field `data.request`") in seen
+    assert len(seen) <= len(seconds) + 1
+    assert sum(value(row, "unanswered") for row in delta.timeline.values()) == 30
+    assert "s3cret" not in repr(delta.observations)
+
+
+def test_an_answer_that_was_read_too_late_as_we_stood_still_is_not_the_servers_fault(
+    opener: OpenerOf, real_server: RealServer
+) -> None:
+    run = Run(opener, real_server.url, Settings())
+    ws = run.open()
+    link: Any = ws._link
+    reply = ws.submit({"reply_to": 1}, reply_to=1, timeout=0.05)
+    # no turn of the hub until the answer is here, and its time is over
+    due_ns = time.perf_counter_ns() + 100_000_000
+    has_come = partial(get_original("select", "select"), [link._stream.fd], [], [], 0.01)
+    while not has_come()[0] or time.perf_counter_ns() < due_ns:
+        pass
+    assert reply.wait() is None
+    until(lambda: ws.messages_received == 1)
+    ws.close()
+    facts = run.stop()
+    assert facts.count("reply_timeouts") == facts.count("late_replies") == 1
+    assert facts.count("unanswered") == 0

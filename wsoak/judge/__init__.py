@@ -10,6 +10,7 @@
 - ``equal_ends``    sockets that ended at one same age, or after one same silence
 - ``equal_evidence``  why an age, a silence or neither ended them, in a sentence
 - ``storms``        clients that reconnect without waiting
+- ``answers``       requests without an answer, sockets that never work, pushes that a handler missed
 - ``evidence``      the sentences with figures that a finding carries
 - ``findings``      what went wrong: the rules applied to a run's books
 - ``doubt``         a reason not to believe a run

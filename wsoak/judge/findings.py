@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from wsoak.judge.answers import INTERNAL, Fault, faults
 from wsoak.judge.equal_ends import equal_ends
 from wsoak.judge.evidence import (
     FEW_SHARE,
@@ -38,6 +39,7 @@ from wsoak.judge.rules import (
     AFTERMATH_AFTER_S,
     AFTERMATH_BEFORE_S,
     AFTERMATH_S,
+    OF_MESSAGES,
     ONE_A_SOCKET,
     RULES,
     STORM,
@@ -92,7 +94,11 @@ class Finding:
 
 def find(books: Books, started_at: float) -> list[Finding]:
     """The findings of a run whose Unix start time is ``started_at``, worst first, then by count and name."""
-    observed = {key: summary for key, summary in books.observations.items() if summary.count > 0}
+    observed = {
+        key: summary
+        for key, summary in books.observations.items()
+        if summary.count > 0 and key[0] not in INTERNAL
+    }
     findings = []
     claimed = _claimed(books)
     for key, cases in claimed.items():
@@ -104,6 +110,8 @@ def find(books: Books, started_at: float) -> list[Finding]:
         for name, storm in storms(books).items()
         if not _told(storm, name, claimed)
     ]
+    ends = {kind for cases in claimed.values() for case in cases for kind, _ in case.groups}
+    findings += [_from_fault(fault, started_at) for fault in faults(books, started_at, ends)]
     return sorted(_joined(_without_aftermath(sorted(findings, key=_order))), key=_order)
 
 
@@ -253,6 +261,20 @@ def _from_storm(storm: Storm, name: str, books: Books, started_at: float) -> Fin
     )
 
 
+def _from_fault(fault: Fault, started_at: float) -> Finding:
+    return Finding(
+        id=fault.id,
+        system=safe(fault.name),
+        severity=fault.severity,
+        count=fault.count,
+        share=fault.count / fault.of,
+        first_seen_s=_since(fault.first_s, started_at),
+        last_seen_s=_since(fault.last_s, started_at),
+        evidence=fault.evidence,
+        hint=fault.hint,
+    )
+
+
 def _without_aftermath(findings: list[Finding]) -> list[Finding]:
     """The findings less those that another explains, which become lines of its evidence."""
     kept = list(findings)
@@ -270,8 +292,13 @@ def _explains(cause: Finding, other: Finding) -> bool:
     # a stray one explains nothing, and each socket that breaks must have been one that the cause met
     if cause.severity == "warning" or (other.id in ONE_A_SOCKET and other.count > cause.count):
         return False
+    # of all requests, those on a few sockets that went wrong are few
+    if other.id in OF_MESSAGES and 2 * cause.share < other.share:
+        return False
+    # a server that will end its sockets may take and not answer messages for a while before
+    before_s = AFTERMATH_S if other.id in OF_MESSAGES else AFTERMATH_BEFORE_S
     return (
-        other.first_seen_s >= cause.first_seen_s - AFTERMATH_BEFORE_S
+        other.first_seen_s >= cause.first_seen_s - before_s
         and other.last_seen_s <= cause.last_seen_s + AFTERMATH_AFTER_S.get(cause.id, AFTERMATH_S)
     )
 
@@ -279,7 +306,7 @@ def _explains(cause: Finding, other: Finding) -> bool:
 def _with_aftermath(cause: Finding, explained: list[Finding]) -> Finding:
     lines = tuple(
         f"With it, {span(other.first_seen_s)} to {span(other.last_seen_s)} after the start: "
-        f"{counted(other.count, 'connection')} that would read as {other.id}."
+        f"{counted(other.count, OF_MESSAGES.get(other.id, 'connection'))} that would read as {other.id}."
         for other in explained
     )
     return replace(cause, evidence=cause.evidence + lines)

@@ -104,6 +104,13 @@ OBSERVED: Final[Mapping[str, ObservedRule]] = MappingProxyType(
             "The server takes messages and does not answer: look at its handler's log, and at whether the "
             "scenario knows an answer when it sees one (`reply_id`, `usable_when`).",
         ),
+        "replies-unmatched": ObservedRule(
+            "critical",
+            "got no answer that the scenario knows for one: messages came, none with the id of the request",
+            "`reply_id` must give, for an answer, the very id that `request(…, reply_to=…)` was told, of the "
+            "same type. EchoUser takes only the very text that it sent: where the server adds words of its "
+            "own, write a scenario with a `reply_id` that finds the id (docs/your-own-system.md).",
+        ),
         "descriptors-exhausted": ObservedRule(
             "error",
             "the generator has fewer file descriptors than the load needs",

@@ -36,10 +36,47 @@ tell its figures, and it is no finding of its own."""
 DO_NOT_RETRY: Final = frozenset({1008, 4001, 4003, 4401, 4403})
 """Close codes after which trying again is in vain: who the client is would have to change."""
 
+OF_MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "requests-unanswered": "request",
+        "replies-unmatched": "request",
+        "replies-late": "request",
+        "never-usable": "socket",
+        "sequence-gap": "gap",
+        "relay-lost": "message",
+    }
+)
+"""Findings that no end of a connection speaks for, and what they count."""
+
+_NO_ANSWERS: Final = frozenset({"requests-unanswered", "never-usable"})
+"""What follows where a server ends sockets, or does not know its users, instead of answering."""
+
 AFTERMATH: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
+        **dict.fromkeys(
+            (
+                "peer-silent",
+                "closed-policy-silent",
+                "closed-policy-denied",
+                "closed-no-status",
+                "closed-by-server",
+                "connection-reset",
+                "server-crash",
+                "overload",
+                "protocol-violation",
+                "lifetime-cap",
+                "idle-timeout",
+                "history-lost",
+            ),
+            _NO_ANSWERS,
+        ),
+        **dict.fromkeys(
+            ("requests-unanswered", "replies-unmatched", "replies-late"), frozenset({"never-usable"})
+        ),
+        "handler-slow": frozenset({"sequence-gap", "relay-lost", "never-usable"}),
         "server-restart": frozenset(
             {
+                *_NO_ANSWERS,
                 "server-unreachable",
                 "backend-dead",
                 "overload",
@@ -53,7 +90,7 @@ AFTERMATH: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         # a probe of another path gets the gateway's answer too
         "gateway-refused": frozenset({"route-not-found"}),
         # a proxy ends the sockets of a server that died, and says afterwards that there is none
-        "backend-dead": frozenset({"connection-reset", "server-crash"}),
+        "backend-dead": frozenset({"connection-reset", "server-crash", *_NO_ANSWERS}),
     }
 )
 """Findings that another one explains, if they lie within its time: they become a line of its evidence."""

@@ -49,6 +49,7 @@ def happened(books: Books, header: Mapping[str, Any], drops: Sequence[MassDrop] 
         _messages,
         _requests,
         _calls,
+        _odd_messages,
         _deliveries,
         _checks,
         raised_sentences,
@@ -252,12 +253,16 @@ def _requests(books: Books) -> Iterator[str]:
     ]
     answered = f"{replies:,} answered ({percent(replies, requests)})"
     yield f"{counted(requests, 'request')}, {answered}{times}; {listed(fates)}."
+
+
+def _odd_messages(books: Books) -> Iterator[str]:
     odd = [
         f"{count:,} {text}"
         for counter, text in (
             ("late_replies", "came after their time-out"),
             ("unmatched", "had the id of no request in flight (`expect` and `subscribe` see them)"),
             ("dropped", "did not fit an inbox"),
+            ("overrun", "were dropped, as the scenario's `subscribe` handler was slower than they came"),
         )
         if (count := books.count(counter))
     ]

@@ -45,3 +45,9 @@ FAILED: Final = "failed"
 def users_gauge(what: str, user_class: str) -> str:
     """The name of a gauge of ``USERS``."""
     return f"{what} {user_class}"
+
+
+REPLY_CLUE: Final = "reply-clue"
+"""An observation: whether what came holds the id of a request that timed out; its text says where."""
+CAME_INSTEAD: Final = "came-instead"
+"""An observation: what came on the socket of a request that timed out, where it holds no such id."""

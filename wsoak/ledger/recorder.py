@@ -86,6 +86,8 @@ class Series:
     sent_early: int
     http_ok: int
     http_failed: int
+    unanswered: int
+    overrun: int
     response_ns: array[int]
     service_ns: array[int]
     lag_ns: array[int]

@@ -58,6 +58,9 @@ COUNTERS: Final = (
     # HTTP calls, by method and name
     "http_ok",
     "http_failed",
+    # requests and pushes again, by the socket's name
+    "unanswered",
+    "overrun",
 )
 """The counters' names, in the order of a row.
 
@@ -69,6 +72,8 @@ first) + still in flight. ``late_replies`` came after their time-out; ``unmatche
 messages with the id of no request in flight, such as events of a subscription, and go to ``expect`` and
 ``subscribe``; ``dropped`` messages that answer no request, and that a full inbox could not keep.
 ``http_ok`` and ``http_failed`` calls as Locust judged them, under ``http_name``.
+``unanswered`` are those of ``requests_sent`` that timed out; ``overrun`` messages for which the queue of a
+``subscribe`` handler had no room.
 ``arrived`` = ``served`` + ``unserved`` (waited longer than their patience) + still waiting.
 ``sent_early`` messages left before the time for which they were meant: there should be none.
 """

@@ -142,6 +142,7 @@ class Client:
         lingering: links that wait for the server to end TCP after a close handshake.
         in_flight: requests that wait for an answer.
         opening: handshakes under way.
+        compared: in which second what came was last compared with the requests of a name that timed out.
     """
 
     def __init__(
@@ -164,6 +165,7 @@ class Client:
         self.in_flight = 0
         self.opening = 0
         self._under_way: dict[str, int] = {}
+        self.compared: dict[str, int] = {}
         self.stopping = False
         self.resolver = Resolver(settings.dns, settings.pins, worker_index, self._note_address)
         self._opener = opener(self, tls)

@@ -30,7 +30,7 @@ from wsoak.wire.dial import Opening
 from wsoak.wire.frames import BINARY, CLOSE, PING, PONG, TEXT, CloseFrame, Violation
 from wsoak.wire.guard import Guard, Owner
 from wsoak.wire.headers import Headers, record_text
-from wsoak.wire.inbox import Inbox
+from wsoak.wire.inbox import HANDLER_MESSAGES, Inbox
 from wsoak.wire.listener import Listener
 from wsoak.wire.message import Message, Predicate, Sendable, encode, error_text
 from wsoak.wire.pings import Heartbeat, Pings
@@ -287,14 +287,21 @@ class Connection:
             self._became_usable(found.received_ns)
         return found
 
-    def subscribe(self, handler: Callable[[Message], Any]) -> None:
+    def subscribe(self, handler: Callable[[Message], Any], most: int = HANDLER_MESSAGES) -> None:
         """Have ``handler`` called with each message that answers no request and that nobody expects.
 
         That includes messages with the id of a request that has been answered, such as the events of a
         subscription, and answers that come too late. It runs on a greenlet, in order, and may block; what
         came before, and was not asked for, comes first.
+
+        Args:
+            most: how many messages may wait while the handler is busy. Beyond it the oldest are dropped,
+                counted as ``overrun``, and told by the finding ``handler-slow``.
+
+        Raises:
+            ValueError: when ``most`` is less than one.
         """
-        self._made_inbox().subscribe(self._guarded(handler, "subscribe"))
+        self._made_inbox().subscribe(self._guarded(handler, "subscribe"), most)
 
     def ping(self, timeout: float | None = None) -> float | None:
         """Send a protocol ping and wait for its pong (RFC 6455 section 5.5.2).

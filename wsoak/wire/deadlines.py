@@ -71,13 +71,13 @@ class Deadlines:
 
     def _turn(self) -> None:
         # once what has come by now is read: after a stall of this process both are due, and an answer that is
-        # here already is not late
-        get_hub().loop.run_callback(self._expire)
+        # here already is not late. What is due by now, and no later: this process can stall again before the
+        # callback runs, and nothing is read between the two
+        get_hub().loop.run_callback(self._expire, time.perf_counter_ns() // TICK_NS)
 
-    def _expire(self) -> None:
+    def _expire(self, now_tick: int) -> None:
         if self._timer is None:
             return
-        now_tick = time.perf_counter_ns() // TICK_NS
         buckets = self._buckets
         for tick in range(self._done_tick + 1, now_tick + 1):
             # done first: what expires may set a deadline of its own

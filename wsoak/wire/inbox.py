@@ -26,8 +26,13 @@ INBOX_MESSAGES: Final = 1_000
 STRAYS_KEPT: Final = 100
 """How many strays are kept besides; the oldest go first."""
 
-Handler = Callable[[Message], Any]
+HANDLER_MESSAGES: Final = 10_000
+"""How many messages may wait for a subscriber that is slower than they come; the oldest go first.
 
+More than come in one turn of the event loop, so that a quick subscriber misses none.
+"""
+
+Handler = Callable[[Message], Any]
 
 _RECEIVED: Final = attrgetter("received_ns")
 
@@ -45,7 +50,7 @@ class Expectation(Waiter):
 class Inbox:
     """Messages that answer no request, and those who want them."""
 
-    __slots__ = ("_client", "_expectations", "_handing", "_handler", "_kept", "_series", "_strays")
+    __slots__ = ("_client", "_expectations", "_handing", "_handler", "_kept", "_most", "_series", "_strays")
 
     def __init__(self, client: Client, series: Series) -> None:
         self._client = client
@@ -54,6 +59,7 @@ class Inbox:
         self._kept: deque[Message] = deque()
         self._strays: deque[Message] | None = None
         self._handler: Handler | None = None
+        self._most = HANDLER_MESSAGES
         self._handing: deque[Message] | None = None
 
     def put(self, message: Message, stray: bool = False) -> bool:
@@ -93,9 +99,15 @@ class Inbox:
             self._expectations.remove(expectation)
         return found
 
-    def subscribe(self, handler: Handler) -> None:
-        """Hand each message that nobody expects to ``handler``, on a greenlet, in order, kept ones first."""
-        self._handler = handler
+    def subscribe(self, handler: Handler, most: int = HANDLER_MESSAGES) -> None:
+        """Hand each message that nobody expects to ``handler``, on a greenlet, in order, kept ones first.
+
+        Raises:
+            ValueError: when ``most``, how many may wait, is less than one.
+        """
+        if most < 1:
+            raise ValueError(f"at least one message must have room to wait for a subscriber, not {most}")
+        self._handler, self._most = handler, most
         kept = list(self._in_order())
         self._kept, self._strays = deque(), None
         for message in kept:
@@ -111,10 +123,13 @@ class Inbox:
 
     def _hand_over(self, message: Message) -> None:
         if self._handing is None:
-            self._handing = deque([message])
+            self._handing = deque([message], maxlen=self._most)
             self._client.spawn(self._hand_all)
-        else:
-            self._handing.append(message)
+            return
+        if len(self._handing) == self._most:
+            # the deque drops its oldest: a handler that lags sees what is nearest to now
+            self._series.overrun += 1
+        self._handing.append(message)
 
     def _hand_all(self) -> None:
         queue = self._handing

@@ -13,10 +13,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from wsoak.ledger.names import CAME_INSTEAD, REPLY_CLUE
 from wsoak.ledger.outcomes import REPLY_LOST, REPLY_TIMEOUT
 from wsoak.ledger.recorder import Series
+from wsoak.wire.clues import clue, describe
 from wsoak.wire.listener import Listener
 from wsoak.wire.message import Message
 from wsoak.wire.waiting import Waiter
@@ -24,8 +27,11 @@ from wsoak.wire.waiting import Waiter
 if TYPE_CHECKING:
     from wsoak.wire.client import Client
 
-REMEMBERED_TIMEOUTS: Final = 64
+REMEMBERED_TIMEOUTS: Final = 128
 """How many timed-out requests a connection remembers, to know a late reply from an unmatched one."""
+
+COMPARED: Final = 64
+"""With the ids of at most so many requests in flight a message is compared."""
 
 ReplyId = Callable[[Message], Any]
 """Gives the id of the request that a message answers, a list of ids where it answers several, or ``None``.
@@ -94,9 +100,19 @@ class Replies:
 
     Attributes:
         timeouts: how many requests timed out so far.
+        missed: the last message that answered none.
     """
 
-    __slots__ = ("_client", "_in_flight", "_listener", "_reply_id", "_series", "_timed_out", "timeouts")
+    __slots__ = (
+        "_client",
+        "_in_flight",
+        "_listener",
+        "_reply_id",
+        "_series",
+        "_timed_out",
+        "missed",
+        "timeouts",
+    )
 
     def __init__(
         self, client: Client, series: Series, reply_id: ReplyId, listener: Listener | None = None
@@ -107,6 +123,7 @@ class Replies:
         self._reply_id = reply_id
         self._in_flight: dict[Any, Reply] = {}
         self._timed_out: deque[Any] | None = None
+        self.missed: Message | None = None
         self.timeouts = 0
 
     def prepare(self, series: Series, key: Any, timeout_ns: int) -> Reply:
@@ -137,16 +154,17 @@ class Replies:
         """
         key = self._reply_id(message)
         if key is None:
+            self.missed = message
             return None
         try:
             reply = self._in_flight.pop(key, None)
         except TypeError:
             return self._answer_several(key, message, now_ns)
         if reply is None:
-            self._count_stray(key)
+            self._count_stray(message, key)
             return False
         if not self._answered(reply, message, now_ns):
-            self._count_stray(key)
+            self._count_stray(message, key)
             return False
         self._series.replies_received += 1
         return reply
@@ -163,7 +181,7 @@ class Replies:
             if reply is not None and self._answered(reply, message, now_ns):
                 found.append(reply)
         if not found:
-            self._count_stray(*several)
+            self._count_stray(message, *several)
             return False
         self._series.replies_received += 1
         return Together(found)
@@ -191,6 +209,9 @@ class Replies:
     def expire(self, reply: Reply) -> None:
         """The deadline of a request is past."""
         self._client.recorder.tick(time.perf_counter_ns())
+        # not in ``time_out``: an answer that was only read too late, as this process stood still, is none
+        self._series.unanswered += 1
+        self._look_for_its_answer(reply.key)
         self.time_out(reply)
 
     def time_out(self, reply: Reply) -> None:
@@ -210,6 +231,22 @@ class Replies:
             self._listener.request_ended(series.name, waited_ns, 0, REPLY_TIMEOUT)
         reply.wake(None)
 
+    def _look_for_its_answer(self, key: Any) -> None:
+        """Once a second and name, observe whether the last message that answered nothing was an answer."""
+        recorder, name = self._client.recorder, self._series.name
+        if self._client.compared.get(name) == recorder.second_end_ns:
+            return
+        self._client.compared[name] = recorder.second_end_ns
+        message, self.missed = self.missed, None
+        place: str | None = None
+        if message is not None:
+            # the latest first: what came last answers one of those
+            others = chain(islice(reversed(self._in_flight), COMPARED), reversed(self._timed_out or ()))
+            place = clue(chain([key], others), message)
+            if place is None:
+                recorder.observe(CAME_INSTEAD, name, 1, 1, describe(message))
+        recorder.observe(REPLY_CLUE, name, int(place is not None), 1, place or "")
+
     def lose(self, by_run: bool) -> list[Reply]:
         """The socket closed: none of these will be answered. The caller wakes them.
 
@@ -225,7 +262,7 @@ class Replies:
         self._client.in_flight -= len(lost)
         return lost
 
-    def _count_stray(self, *keys: Any) -> None:
+    def _count_stray(self, message: Message, *keys: Any) -> None:
         """Count a message with the ids of requests none of which is in flight."""
         late = [key for key in keys if self._timed_out is not None and key in self._timed_out]
         for key in late:
@@ -235,3 +272,4 @@ class Replies:
             self._series.late_replies += 1
         else:
             self._series.unmatched += 1
+            self.missed = message

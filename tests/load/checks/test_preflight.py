@@ -107,6 +107,22 @@ class SilentUser(EchoingUser):
     patience_s = 0.2
 
 
+class RenamedUser(SilentUser):
+    path = "/renamed"
+
+
+class DifferentUser(SilentUser):
+    path = "/different"
+
+
+class UsableAllTheSameUser(SilentUser):
+    """A message makes its socket usable, and its ``reply_id`` looks in the wrong place."""
+
+    def rehearse(self) -> None:
+        with self.connect("/renamed", name="echo", usable_when=lambda _: True) as ws:
+            ws.request({"reply_to": 1}, reply_to=1, timeout=self.patience_s)
+
+
 class CheckingUser(EchoingUser):
     def rehearse(self) -> None:
         super().rehearse()
@@ -122,6 +138,18 @@ def silent(peer: Peer) -> None:
     peer.accept().answer_close()
 
 
+def saying(text: str) -> Play:
+    """Opens, and answers each message with this text."""
+
+    def play(peer: Peer) -> None:
+        peer.accept()
+        while True:
+            peer.hear_text()
+            peer.say(text)
+
+    return play
+
+
 ROUTES: dict[str, Play] = {
     "/echo": echo,
     "/health": HEALTHY,
@@ -129,6 +157,8 @@ ROUTES: dict[str, Play] = {
     "/start": answer("{}", "500 s3cret"),
     "/forbidden": status("403 Forbidden"),
     "/silent": silent,
+    "/renamed": saying('{"request_id": 1, "text": "s3cret"}'),
+    "/different": saying('{"state": "s3cret"}'),
 }
 
 CASES: dict[type[WebSocketUser], tuple[str | None, str]] = {
@@ -146,7 +176,17 @@ CASES: dict[type[WebSocketUser], tuple[str | None, str]] = {
     HangingUser: ("rehearsal-failed", "did not end within"),
     ForbiddenUser: ("upgrade-refused", "/forbidden"),
     LostUser: ("route-not-found", "/lost"),
-    SilentUser: ("no-answer", "1 request and no answer"),
+    SilentUser: ("no-answer", "1 request and no answer;"),
+    RenamedUser: (
+        "replies-unmatched",
+        "1 request and no answer; messages came, and the id of a request is in the field `request_id`;",
+    ),
+    DifferentUser: (
+        "no-answer",
+        "1 request and no answer; what came instead holds the id of no request: a JSON object with the "
+        "fields state;",
+    ),
+    UsableAllTheSameUser: ("replies-unmatched", "in the field `request_id`"),
     IllUser: ("health-failed", "GET /ill: HTTP 503"),
 }
 

@@ -44,6 +44,7 @@ DOORS_S: Final = 60.0
 
 SECURITY: Final = "security"
 NO_ANSWER: Final = "no-answer"
+UNMATCHED: Final = "replies-unmatched"
 FAILED: Final = "rehearsal-failed"
 
 
@@ -212,7 +213,9 @@ class _ClassCheck:
             self._fail(evidence, FAILED, "rehearsal", wrong.rstrip(".") + reasons)
         elif _unanswered(evidence):
             asked = counted(evidence.books.count("requests"), "request")
-            self._fail(evidence, NO_ANSWER, "exchange", f"{asked} and no answer")
+            came = evidence.clue or evidence.came_instead
+            text = f"{asked} and no answer; {came}" if came else f"{asked} and no answer"
+            self._fail(evidence, UNMATCHED if evidence.clue else NO_ANSWER, "exchange", text)
 
     def _fail(self, evidence: Evidence, finding: str, step: str, text: str) -> None:
         names = [record.name for record in evidence.connections] or [self._scenario]
@@ -315,6 +318,8 @@ def _phases(record: ConnectionRecord) -> str:
 def _unanswered(evidence: Evidence) -> bool:
     """Whether something was expected of the server, and nothing came."""
     asked = evidence.books.count("requests")
+    if evidence.clue and not evidence.books.count("replies"):
+        return True
     unusable = any(record.usable is False for record in evidence.connections)
     return not evidence.books.count("usable") and (asked > evidence.books.count("replies") or unusable)
 

@@ -19,6 +19,7 @@ from locust.env import Environment
 from locust.event import EventHook, Events
 from locust.exception import CatchResponseError, InterruptTaskSet, RescheduleTask, StopTest, StopUser
 
+from wsoak.judge.answers import OF_A_LOAD, came_words, clue_words
 from wsoak.judge.findings import Finding, find
 from wsoak.judge.terminal import safe
 from wsoak.ledger.books import Books
@@ -210,7 +211,19 @@ class Evidence:
 
     def __post_init__(self) -> None:
         self.books.add(self.delta)
-        self.findings = find(self.books, self.started_at)
+        self.findings = [
+            finding for finding in find(self.books, self.started_at) if finding.id not in OF_A_LOAD
+        ]
+
+    @property
+    def clue(self) -> str:
+        """Where messages hold the ids of requests that were not answered; empty where they do not."""
+        return next(filter(None, (clue_words(self.books, name) for name in self.books.totals)), "")
+
+    @property
+    def came_instead(self) -> str:
+        """What came in the place of answers; empty where nothing did."""
+        return next(filter(None, (came_words(self.books, name) for name in self.books.totals)), "")
 
     @property
     def connections(self) -> list[ConnectionRecord]:

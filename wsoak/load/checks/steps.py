@@ -45,6 +45,8 @@ CAUSES: Final[Mapping[str, str]] = MappingProxyType(
         "peer-silent": "the server does not answer on a socket that it keeps open",
         "users-busy": "a run that was killed left it behind (python -m wsoak clean --run ID removes it)",
         "no-answer": "the server takes messages and does not answer them: look at its handler and its log",
+        "replies-unmatched": "the scenario does not know the answer when it sees it: `reply_id` must find "
+        "the id in it (EchoUser expects the very text that it sent: for other answers, write a scenario)",
         "rehearsal-failed": "the scenario expects something else of this server: run python -m wsoak check",
         "descriptors-exhausted": "the limit is too low: raise it with ulimit -n, or use more processes",
         "source-unusable": "--source-ips has no address of this machine that is of the host's family",
