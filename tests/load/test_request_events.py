@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,7 +32,7 @@ class TalkingUser(WebSocketUser):
 
     @task
     def talk(self) -> None:
-        with self.connect("/", name="talk", reply_id=asked_for) as ws:
+        with self.connect("/?token=s3cret", name="talk", reply_id=asked_for) as ws:
             ws.request("a one", reply_to="a")
             ws.request("b two", reply_to="b", name="second")
             ws.send("c three")
@@ -90,7 +91,8 @@ def test_each_event_is_fired_and_the_tables_are_those_of_the_bulk_path(tmp_path:
         ("WSPING", True),
         ("WSSEND", False),
         ("WSRECV", False),
-        ("WSCLOSE", False),
+        # the closing handshake
+        ("WSCLOSE", True),
     ],
 )
 def test_what_has_no_duration_has_none(tmp_path: Path, method: str, timed: bool) -> None:
@@ -98,6 +100,15 @@ def test_what_has_no_duration_has_none(tmp_path: Path, method: str, timed: bool)
     times = [event["response_time"] for event in heard if event["request_type"] == method]
     assert times
     assert all((time is not None) == timed for time in times)
+
+
+def test_an_event_says_when_and_where_as_those_of_locusts_own_users_do(tmp_path: Path) -> None:
+    before = time.time()
+    heard, _ = run(tmp_path, "--request-events")
+    for event in heard:
+        assert before <= event["start_time"] <= time.time()
+        assert event["url"].startswith("ws://127.0.0.1:")
+        assert event["url"].endswith("/?token=***")
 
 
 def test_an_event_carries_the_users_context_and_a_stable_error(tmp_path: Path) -> None:

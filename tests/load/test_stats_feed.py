@@ -23,6 +23,7 @@ from locust.stats import (
 from tests.ledger.clock import Clock
 from tests.ledger.samples import connection
 from wsoak.ledger.delta import Delta
+from wsoak.ledger.histogram import Histogram
 from wsoak.ledger.outcomes import REPLY_LOST, REPLY_TIMEOUT
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.timeline import COUNTERS
@@ -298,6 +299,21 @@ def test_an_end_in_order_is_no_failure(ended: dict[str, Any]) -> None:
 def test_the_bytes_of_replies_are_not_those_of_pushes() -> None:
     (events,) = events_of(delta_of(1000, received=100, replies_received=99, bytes_received=6_400)).values()
     assert events.received_bytes == 64
+
+
+def test_answers_have_sizes_and_what_was_measured_of_failures_and_closes_has_times() -> None:
+    stats = RequestStats()
+    delta = delta_of(1000, failed=2, closed=2, replies=4, replies_received=4, received=4, reply_bytes=1_000)
+    name = next(iter(delta.timeline))[1]
+    for kind in ("failed_handshake", "closing"):
+        delta.latency[1000, kind, name] = Histogram.of([5_000_000, 7_000_000])
+    feed(stats, delta)
+    assert stats.get(name, "WSREQ").avg_content_length == 250
+    for method in ("WSOPEN", "WSCLOSE"):
+        entry = stats.get(name, method)
+        assert (entry.num_requests, entry.num_none_requests) == (2, 0)
+        assert entry.min_response_time == pytest.approx(5, rel=1e-2)
+        assert entry.avg_response_time == pytest.approx(6, rel=1e-2)
 
 
 def test_an_empty_delta_adds_no_row() -> None:

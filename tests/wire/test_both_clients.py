@@ -111,7 +111,8 @@ def test_an_answer_other_than_101_is_a_rejection_with_the_start_of_its_body(case
         age_s=False,
     )
     assert facts.counters == {"s": {"failed": 1}}
-    assert facts.durations == {}
+    # no figure of a success: neither of the opening nor of a phase
+    assert facts.durations == {("failed_handshake", "s"): 1}
 
 
 @pytest.mark.parametrize("then", ["wait", "reset"])
@@ -499,7 +500,11 @@ def test_a_request_is_answered_and_makes_the_socket_usable() -> None:
 
     facts = both(script, scenario)
     holds(facts.record, usable=True, usable_ms=True, messages_sent=1, messages_received=1, bytes_sent=8)
-    assert facts.counters["ask"] == {"requests": 1, "replies": 1}
+    assert facts.counters["ask"] == {
+        "requests": 1,
+        "replies": 1,
+        "reply_bytes": facts.record["bytes_received"],
+    }
     assert facts.durations["response", "ask"] == facts.durations["service", "ask"] == 1
     assert facts.count("usable") == 1
     assert {kind for kind, name in facts.durations if name == "s"} == {
@@ -508,6 +513,7 @@ def test_a_request_is_answered_and_makes_the_socket_usable() -> None:
         "tcp",
         "upgrade",
         "usable",
+        "closing",
     }
 
 

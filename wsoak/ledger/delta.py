@@ -22,12 +22,14 @@ KINDS = (
     "ping",
     "delivery",
     "handshake",
+    "failed_handshake",
     "resolve",
     "tcp",
     "tls",
     "upgrade",
     "hello",
     "usable",
+    "closing",
     "hub",
     "metric",
     "http",
@@ -37,8 +39,10 @@ KINDS = (
 ``response`` from the intended send to the receipt, ``service`` from the actual send, ``lag`` between the two
 sends; ``ping`` a protocol ping's round trip; ``delivery`` a push's way by the server's stamp; ``handshake``
 a whole successful opening, and its phases by their own names; ``usable`` from the start of an attempt to its
-first expected message; ``hub`` how late the generator's own event loop was; ``metric`` the scenario's own;
-``http`` a whole HTTP call, whatever came of it, as Locust's clients time it.
+first expected message; ``failed_handshake`` an opening until it had failed; ``closing`` from the first close
+frame, sent or received, to the connection's end, where there was one; ``hub`` how late the generator's own
+event loop was; ``metric`` the scenario's own; ``http`` a whole HTTP call, whatever came of it, as Locust's
+clients time it.
 """
 
 LatencyKey = tuple[int, str, str]

@@ -74,6 +74,7 @@ class Series:
     reply_timeouts: int
     reply_lost: int
     late_replies: int
+    reply_bytes: int
     unmatched: int
     dropped: int
     arrived: int
@@ -94,12 +95,14 @@ class Series:
     ping_ns: array[int]
     delivery_ns: array[int]
     handshake_ns: array[int]
+    failed_handshake_ns: array[int]
     resolve_ns: array[int]
     tcp_ns: array[int]
     tls_ns: array[int]
     upgrade_ns: array[int]
     hello_ns: array[int]
     usable_ns: array[int]
+    closing_ns: array[int]
     hub_ns: array[int]
     metric_ns: array[int]
     http_ns: array[int]

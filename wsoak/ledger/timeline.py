@@ -61,6 +61,8 @@ COUNTERS: Final = (
     # requests and pushes again, by the socket's name
     "unanswered",
     "overrun",
+    # payloads of replies, by the message's name
+    "reply_bytes",
 )
 """The counters' names, in the order of a row.
 
@@ -74,6 +76,7 @@ messages with the id of no request in flight, such as events of a subscription, 
 ``http_ok`` and ``http_failed`` calls as Locust judged them, under ``http_name``.
 ``unanswered`` are those of ``requests_sent`` that timed out; ``overrun`` messages for which the queue of a
 ``subscribe`` handler had no room.
+``reply_bytes`` those of ``bytes_received`` that answered in time.
 ``arrived`` = ``served`` + ``unserved`` (waited longer than their patience) + still waiting.
 ``sent_early`` messages left before the time for which they were meant: there should be none.
 """

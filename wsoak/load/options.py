@@ -256,6 +256,8 @@ class Options:
                 mistakes.append(f"{option.flag}: {error}.")
         if mistakes:
             raise BadOptions(mistakes)
+        # Locust's --otel exports from these events alone
+        values["request_events"] |= bool(getattr(parsed, "otel", False))
         return cls(**values)
 
     def plain(self) -> dict[str, Any]:

@@ -5,11 +5,12 @@ For listeners of others that want each request, such as exporters. It costs what
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from locust import User
 
-from wsoak.ledger.units import ns_to_ms
+from wsoak.ledger.units import NS_PER_S, ns_to_ms
 
 
 class SocketFailure(Exception):
@@ -17,10 +18,15 @@ class SocketFailure(Exception):
 
 
 class RequestEvents:
-    """The events of one user's sockets; see ``wire.listener.Listener``."""
+    """The events of one socket of a user's; see ``wire.listener.Listener``.
 
-    def __init__(self, user: User) -> None:
+    Args:
+        url: the socket's, without what may be secret in it.
+    """
+
+    def __init__(self, user: User, url: str) -> None:
         self._user = user
+        self._url = url
 
     def opening_ended(self, name: str, duration_ns: int, error: str) -> None:
         """See ``Listener``."""
@@ -42,9 +48,9 @@ class RequestEvents:
         """See ``Listener``."""
         self._fire("WSPING", name, round_trip_ns, 0, "")
 
-    def closed(self, name: str, error: str) -> None:
+    def closed(self, name: str, closing_ns: int | None, error: str) -> None:
         """See ``Listener``."""
-        self._fire("WSCLOSE", name, None, 0, error)
+        self._fire("WSCLOSE", name, closing_ns, 0, error)
 
     def _fire(self, method: str, name: str, duration_ns: int | None, size: int, error: str) -> None:
         event: dict[str, Any] = {
@@ -55,5 +61,8 @@ class RequestEvents:
             "response_length": size,
             "exception": SocketFailure(error) if error else None,
             "context": self._user.context(),
+            # as Locust's HTTP users say it: Unix time in seconds
+            "start_time": time.time() - (duration_ns or 0) / NS_PER_S,
+            "url": self._url,
         }
         self._user.environment.events.request.fire(**event)

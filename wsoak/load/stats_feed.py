@@ -3,12 +3,13 @@
 One entry for each name and sort of event, under stable names:
 
 ======= ==================================== =====================================================
-WSOPEN  an opening                           response time: the whole handshake, of successes
+WSOPEN  an opening                           response time: the whole handshake, or until it failed
 WSREQ   a request that was answered or not   response time; a time-out counts at the time-out
 WSPING  a protocol ping that was answered    round trip
 WSSEND  a message with no answer expected    none
 WSRECV  a message that answered no request   none
-WSCLOSE an opened socket that ended          none; a failure unless the close was in order
+WSCLOSE an opened socket that ended          the closing handshake, where there was one; a failure unless
+                                             the close was in order
 ======= ==================================== =====================================================
 
 Locust's ``request`` event costs two microseconds a call; adding a prepared entry costs a few a *second*. It
@@ -56,7 +57,13 @@ _COUNTS: Final = (
     ("WSRECV", ("received",), ("replies_received",)),
     ("WSCLOSE", ("closed",), ()),
 )
-_DURATIONS: Final = {"handshake": "WSOPEN", "response": "WSREQ", "ping": "WSPING"}
+_DURATIONS: Final = {
+    "handshake": "WSOPEN",
+    "failed_handshake": "WSOPEN",
+    "response": "WSREQ",
+    "ping": "WSPING",
+    "closing": "WSCLOSE",
+}
 _FAILURES: Final = (("reply_timeouts", REPLY_TIMEOUT), ("reply_lost", REPLY_LOST))
 
 
@@ -77,6 +84,8 @@ def events_of(delta: Delta) -> EventsByKey:
                     # of a second's bytes the messages' share: replies are no part of it
                     share = count * value(row, "bytes_received") / value(row, "received")
                     events(method, name).received_bytes += round(share)
+                elif method == "WSREQ":
+                    events(method, name).received_bytes += int(value(row, "reply_bytes"))
         for counter, error in _FAILURES:
             if value(row, counter):
                 events("WSREQ", name).errors[error] += int(value(row, counter))

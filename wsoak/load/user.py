@@ -48,7 +48,7 @@ from wsoak.load.sequence import Sequence as PushSequence
 from wsoak.wire.client import Hello
 from wsoak.wire.connection import Connection
 from wsoak.wire.dial import Request
-from wsoak.wire.endpoint import Endpoint, path_of
+from wsoak.wire.endpoint import Endpoint, mask_query, path_of
 from wsoak.wire.message import Predicate
 from wsoak.wire.replies import ReplyId, reply_to
 
@@ -93,7 +93,6 @@ class WebSocketUser(User):
         self._accounts: list[tuple[str, int]] = []
         self._last: dict[tuple[str, int], tuple[Connection, int]] = {}
         self._http: FastHttpSession | None = None
-        self._listener = RequestEvents(self) if self.options.request_events else None
 
     @property
     def options(self) -> Options:
@@ -172,7 +171,7 @@ class WebSocketUser(User):
             reply_id=reply_id,
             usable_when=usable_when,
             heartbeat_s=heartbeat_s,
-            listener=self._listener,
+            listener=self._listener(endpoint, request),
             owner=weakref.ref(self),
         )
         self.generator.routes.saw(connection, endpoint, request)
@@ -184,6 +183,12 @@ class WebSocketUser(User):
             # not at each call: a user may have ten thousand
             self._prune_at = max(PRUNE_AT_LEAST, 2 * len(self._sockets))
         return connection
+
+    def _listener(self, endpoint: Endpoint, request: Request) -> RequestEvents | None:
+        if not self.options.request_events:
+            return None
+        origin = endpoint.ws_url.removesuffix(endpoint.prefix)
+        return RequestEvents(self, origin + mask_query(endpoint.resource(request.path)))
 
     def connect_many(self, number: int, open_one: Callable[[int], Connection]) -> list[Connection]:
         """Open many sockets at a time: ``open_one(index)`` for each, as with ``connect(…, slot=index)``.

@@ -388,13 +388,17 @@ class Client:
         opening = connection.opening
         series = self.recorder.series(connection.name)
         self.recorder.opening_ended(series, opening.outcome)
+        took_ns = opening.duration_ns if opening.is_open else now_ns - opening.started_ns
         if connection.listener is not None and opening.outcome != outcomes.CANCELLED:
-            connection.listener.opening_ended(connection.name, opening.duration_ns, opening.error)
+            connection.listener.opening_ended(connection.name, took_ns, opening.error)
         if opening.is_open:
             for phase, duration_ns in opening.phases_ns.items():
                 getattr(series, f"{phase}_ns").append(duration_ns)
-            series.handshake_ns.append(opening.duration_ns)
-        elif connection.ended and connection.initiator is None:
+            series.handshake_ns.append(took_ns)
+            return
+        if opening.outcome != outcomes.CANCELLED:
+            series.failed_handshake_ns.append(took_ns)
+        if connection.ended and connection.initiator is None:
             # one that had a link writes its own record, when it ends
             self.recorder.connection_ended(connection.record(now_ns))
 

@@ -63,6 +63,7 @@ class Connection:
         "_attempt",
         "_bytes_received",
         "_bytes_sent",
+        "_close_began_ns",
         "_close_deadline",
         "_closers",
         "_closing",
@@ -141,6 +142,7 @@ class Connection:
         self._heartbeat: Heartbeat | None = None
         self._closers: list[Waiter] | None = None
         self._close_deadline: Duty | None = None
+        self._close_began_ns: int | None = None
         self._closing = Closing(over=link is None)
         self.owner = owner
         self._reply_id = reply_id if reply_id is reply_to else self._guarded(reply_id, "reply_id")
@@ -614,12 +616,13 @@ class Connection:
             # no frame may follow a close frame (RFC 6455 section 5.5.1)
             self._heartbeat.stop()
         timeout_ns = self.client.close_timeout_ns if timeout is None else s_to_ns(timeout)
-        at_ns = time.perf_counter_ns() + timeout_ns
-        self._close_deadline = Duty(self.client.deadlines, at_ns, self.give_up)
+        self._close_began_ns = time.perf_counter_ns()
+        self._close_deadline = Duty(self.client.deadlines, self._close_began_ns + timeout_ns, self.give_up)
         self._transmit(CLOSE, payload)
 
     def _answer_close(self, payload: bytes | None) -> None:
         if payload is not None:
+            self._close_began_ns = time.perf_counter_ns()
             self._transmit(CLOSE, payload)
         self._end()
 
@@ -641,8 +644,8 @@ class Connection:
             waiters += [] if part is None else part.waiters()
         waiters += self._closers or ()
         self._recorder.connection_ended(self.record(now_ns))
-        if self.listener is not None and self.opening.is_open:
-            self.listener.closed(self.name, self.close_error)
+        if self.opening.is_open:
+            self._count_close(now_ns)
         link, self._link = self._link, None
         assert link is not None
         if abort:
@@ -652,6 +655,13 @@ class Connection:
         self.client.forget(self)
         for waiter in waiters:
             waiter.wake(None)
+
+    def _count_close(self, now_ns: int) -> None:
+        closing_ns = None if self._close_began_ns is None else now_ns - self._close_began_ns
+        if closing_ns is not None:
+            self._series.closing_ns.append(closing_ns)
+        if self.listener is not None:
+            self.listener.closed(self.name, closing_ns, self.close_error)
 
     def record(self, now_ns: int) -> ConnectionRecord:
         """The connection's row in the ledger, when it ends at ``now_ns``."""

@@ -13,7 +13,7 @@ class Listener(Protocol):
     """
 
     def opening_ended(self, name: str, duration_ns: int, error: str) -> None:
-        """An opening succeeded or failed."""
+        """An opening succeeded, or had failed after so long."""
 
     def sent(self, name: str, size: int) -> None:
         """A message that expects no answer was sent."""
@@ -27,5 +27,5 @@ class Listener(Protocol):
     def ponged(self, name: str, round_trip_ns: int) -> None:
         """A ping was answered."""
 
-    def closed(self, name: str, error: str) -> None:
-        """An opened socket ended."""
+    def closed(self, name: str, closing_ns: int | None, error: str) -> None:
+        """An opened socket ended; without a duration where no close frame went either way."""

@@ -38,6 +38,13 @@ class Message:
         value: JSON = self._json
         return value
 
+    @property
+    def size(self) -> int:
+        """The payload's bytes."""
+        data = self.data
+        # of text that is ASCII, the length is that of its UTF-8
+        return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+
     def get(self, key: str, default: Any = None) -> Any:
         """A member of the JSON object; ``default`` when it has none, or when this is no JSON object."""
         value = self.json

@@ -198,12 +198,14 @@ class Replies:
                 self._in_flight[reply.key] = reply
             return False
         series = reply.series
+        size = message.size
         series.replies += 1
+        series.reply_bytes += size
         series.response_ns.append(now_ns - reply.intended_ns)
         series.service_ns.append(service_ns)
         self._client.in_flight -= 1
         if self._listener is not None:
-            self._listener.request_ended(series.name, now_ns - reply.intended_ns, len(message.data), "")
+            self._listener.request_ended(series.name, now_ns - reply.intended_ns, size, "")
         return True
 
     def expire(self, reply: Reply) -> None:
