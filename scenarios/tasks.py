@@ -193,7 +193,9 @@ class Feed:
     def hold(self, tasks: int | None = None) -> None:
         """Open the feed, again as ``--reconnect`` says, and use it for so many tasks, or until it is lost."""
         path = feed_path(self.user.user_id, self.user.bearer)
-        ws = self.user.connect(path, name=NAME, reply_id=pong_id, usable_when=pong_id, slot=self.slot)
+        ws = self.user.connect(
+            path, name=NAME, reply_id=pong_id, usable_when=pong_id, slot=self.slot, fresh=False
+        )
         if not ws.ended:
             with ws:
                 self.user.gather([partial(self.watch, ws), partial(self.work, ws, tasks)])

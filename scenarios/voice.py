@@ -172,6 +172,7 @@ class Device:
             usable_when=understood,
             heartbeat_s=heartbeat_s,
             slot=self.slot,
+            fresh=False,
         )
         return "idle" if self.ws.outcome == OPEN else "connecting"
 

@@ -30,7 +30,8 @@ STARTED_AT: Final = 1_760_000_000
 class Way:
     """How one connection goes, from its opening to its end.
 
-    ``age_s`` ``None``: until the run ends. ``every_s``: a request each so often while it is open.
+    ``age_s`` ``None``: until the run ends; ``uneven``: at half to one and a half times that age, as sockets
+    end which no clock ends. ``every_s``: a request each so often while it is open.
     """
 
     outcome: str = OPEN
@@ -39,6 +40,7 @@ class Way:
     error: str = ""
     body: str = ""
     age_s: float | None = None
+    uneven: bool = False
     frame: bool = True
     """Whether the server's close frame came, with ``received_code``."""
     received_code: int | None = 1000
@@ -70,12 +72,14 @@ def rejection(status: int, body: str = "", **fields: Any) -> Way:
 
 def closed(code: int | None, **fields: Any) -> Way:
     """The way of a socket that the server closes with this code."""
-    return Way(received_code=code, sent_code=code, **{"age_s": 4.0, **fields})
+    ages = {"age_s": 4.0, "uneven": "age_s" not in fields}
+    return Way(received_code=code, sent_code=code, **{**ages, **fields})
 
 
 def broken(detail: str, **fields: Any) -> Way:
     """The way of a socket that breaks without a close frame."""
-    defaults: dict[str, Any] = {"age_s": 4.0, "initiator": "network", "frame": False, "sent_code": None}
+    defaults: dict[str, Any] = {"initiator": "network", "frame": False, "sent_code": None}
+    defaults |= {"age_s": 4.0, "uneven": "age_s" not in fields}
     return Way(received_code=None, detail=detail, **{**defaults, **fields})
 
 
@@ -324,7 +328,7 @@ class Stage:
 
         self.at(self.now_s + 0.01, talk)
         if way.age_s is not None:
-            self.at(self.now_s + way.age_s, end)
+            self.at(self.now_s + way.age_s * (self.random.uniform(0.5, 1.5) if way.uneven else 1), end)
         # what the scenario expected and had not got when the run ended is not known
         last = replace(HEALTHY, usable=way.usable)
         self._ends.append(lambda: end(last))
@@ -473,7 +477,7 @@ def mixed(user: int, _attempt: int, _second: float) -> Way:
     """Three quarters of the users are well; some are refused, reset, closed 1011 or rejected 503."""
     ill: dict[int, Way] = {
         0: replace(REFUSED, reconnect=True, retry_s=2),
-        4: broken("reset", state="listening", idle_s=1.5, age_s=3, reconnect=True),
+        4: broken("reset", state="listening", idle_s=1.5, age_s=3, uneven=True, reconnect=True),
         8: closed(1011, age_s=5, reconnect=True, reason="internal error"),
         12: rejection(503, "busy", reconnect=True, retry_s=2),
     }

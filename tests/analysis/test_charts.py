@@ -244,15 +244,15 @@ def test_sockets_held_are_those_opened_less_those_that_ended(scene: Scene) -> No
 
     assert frame["open"].iloc[-1] == 0
     assert frame["open"].max() <= frame["users"].max() == 32
-    assert frame["attempts"].iloc[-1] == 107
-    assert frame["opened"].iloc[-1] == 49
+    assert frame["attempts"].iloc[-1] == 108
+    assert frame["opened"].iloc[-1] == 50
 
 
 def test_sockets_that_the_run_s_end_closed_do_not_hide_the_others(scene: Scene) -> None:
     run = load(scene("mixed"))
 
-    assert closes_frame(run).sum().to_dict() == {"1006 reset by network": 14, "1011 by server": 8}
-    assert ages_frame(run).sum().to_dict() == {"abnormal": 14, "server-error": 8}
+    assert closes_frame(run).sum().to_dict() == {"1006 reset by network": 15, "1011 by server": 8}
+    assert ages_frame(run).sum().to_dict() == {"abnormal": 15, "server-error": 8}
     assert "27 more held until the run's end" in closes_frame(run).attrs["n"]
 
 

@@ -506,9 +506,9 @@ def test_after_a_socket_that_held_the_back_off_begins_anew(
     assert reconnecting(answered_then_closed, "backoff", tmp_path, monkeypatch) == (numbers, [1, 1, 1])
 
 
-@pytest.mark.parametrize("code", [1000, 1011])
+@pytest.mark.parametrize(("code", "fresh", "wanted"), [(1000, None, 3), (1000, False, 1), (1011, None, 1)])
 def test_the_next_conversation_does_not_wait_after_one_that_the_server_ended_with_1000(
-    code: int, tmp_path: Path
+    code: int, fresh: bool | None, wanted: int, tmp_path: Path
 ) -> None:
     def server(peer: Peer) -> None:
         peer.accept()
@@ -519,12 +519,11 @@ def test_the_next_conversation_does_not_wait_after_one_that_the_server_ended_wit
     def body(user: Any) -> None:
         # under this policy a reconnect ends the user
         for _ in range(3):
-            with user.connect("/ask") as ws:
+            with user.connect("/ask", fresh=fresh) as ws:
                 assert ws.request({"id": 1}, reply_to=1) is not None
         rest()
 
     with listening(server) as listener:
-        wanted = 3 if code == 1000 else 1
         found = records(
             script(body),
             host=url_of(listener),

@@ -29,14 +29,14 @@ def refuse(sentences: list[str]) -> NoReturn:
 
 
 class Console:
-    """Where a run's live lines, checks and judgement are printed: stdout, or stderr where stdout is for JSON.
+    """Where a run's live lines, checks and judgement are printed: stdout, or stderr under ``--json``.
 
     Printing never raises: what cannot be encoded is replaced, and a stream that nobody reads is given up.
     """
 
     def __init__(self, parsed: Namespace | None) -> None:
-        # Locust's own tables and log are on stderr: under these options stdout is a program's to read
-        self._json = bool(getattr(parsed, "json", False) or getattr(parsed, "json_file", None))
+        # Locust's own tables and log are on stderr: under this option stdout is a program's to read
+        self._json = bool(getattr(parsed, "json", False))
 
     @property
     def stream(self) -> TextIO | None:

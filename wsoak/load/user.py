@@ -124,7 +124,7 @@ class WebSocketUser(User):
         usable_when: Predicate | None = None,
         heartbeat_s: float | None = None,
         slot: int = 0,
-        fresh: bool = False,
+        fresh: bool | None = None,
     ) -> Connection:
         """Open a WebSocket; it may outlive the task, and is closed with the user.
 
@@ -144,8 +144,10 @@ class WebSocketUser(User):
                 that ``expect`` was asked for, unless given.
             heartbeat_s: seconds between pings, instead of ``--heartbeat``.
             slot: tells apart sockets of one name that a user holds at the same time.
-            fresh: this is about something new, such as a new session, and no second attempt at the same:
-                a close code that forbids one does not count.
+            fresh: ``True``: this is about something new, such as a new session, and no second attempt at the
+                same: a close code that forbids one does not count. ``False``: this is the same again, such as
+                a feed that is to be held: also after a close with 1000 it is a reconnect. Unless given, what
+                follows a usable socket that the server closed with 1000 is new.
 
         Returns:
             the connection, open or not: see ``is_open``, ``outcome``.
@@ -224,10 +226,10 @@ class WebSocketUser(User):
         if stops:
             raise stops[0]
 
-    def _wait_for_turn(self, name: str, slot: int, fresh: bool) -> int:
+    def _wait_for_turn(self, name: str, slot: int, fresh: bool | None) -> int:
         """Wait before a reconnect as the policy says; the attempt's number, 0 where it is no reconnect."""
         last, attempt = self._last.get((name, slot), (None, 0))
-        if last is None or not _went_wrong(last):
+        if last is None or not _went_wrong(last) or (fresh is not False and _was_done(last)):
             return 0
         attempt = 1 if last.usable and last.age_s >= HELD_S else attempt + 1
         if self.options.reconnect == "none":
@@ -542,16 +544,13 @@ def _unless_stopped(function: Callable[[], Any], stops: list[StopUser]) -> Any:
 
 
 def _was_done(connection: Connection) -> bool:
-    """Whether the server closed it as one that had served its purpose."""
+    """Whether the server closed it as one that had served its purpose: a conversation that went well."""
     return connection.usable and connection.code == 1000 and not connection.close_error
 
 
 def _went_wrong(connection: Connection) -> bool:
-    """Whether opening it again is a reconnect: it failed, or the peer ended it, or gave us cause to.
-
-    A conversation that the server ends with 1000 went well, and the next one is not to wait.
-    """
-    return not _was_done(connection) and (
+    """Whether opening it again is a reconnect: it failed, or the peer ended it, or gave us cause to."""
+    return (
         connection.outcome != outcomes.OPEN
         or connection.initiator in ("server", "network")
         or connection.reason == outcomes.DROPPED
