@@ -181,8 +181,8 @@ class Conversation:
         with connection as ws:
             rate = self.user.options.message_rate
             moments = ws.paced(every(1 / rate), questions) if rate else count()
-            for number, intended_ns in enumerate(islice(moments, questions)):
-                key = f"m{number}"
+            for intended_ns in islice(moments, questions):
+                key = self.user.new_id()
                 question = {"type": "message", "id": key, "content": self.user.random.choice(QUESTIONS)}
                 answer = ws.request(question, reply_to=key, intended_ns=intended_ns if rate else None)
                 if answer is not None:

@@ -8,28 +8,25 @@ send down, and its waiting counts in the response time. At rate 0 each message w
 """
 
 from functools import partial
-from itertools import count, islice
+from itertools import repeat
 
 import gevent
 from locust import task
 
 from wsoak.load import WebSocketUser
+from wsoak.load.ids import LENGTH, leading_id
 from wsoak.wire.connection import Connection
 from wsoak.wire.message import Message
 from wsoak.wire.replies import Reply
 from wsoak.wire.schedule import every
 
-ID_DIGITS = 10
-"""A message begins with its number, so that its echo is known from any other."""
-
 SESSION_MESSAGES = 20
 """How many messages a session of the open model has."""
 
 
-def message_number(message: Message) -> str | None:
-    """The number that an echo begins with; ``None`` for anything else that a server may say."""
-    text = message.data
-    return text[:ID_DIGITS] if isinstance(text, str) and text[:ID_DIGITS].isdigit() else None
+def message_id(message: Message) -> str | None:
+    """The id that an echo begins with, as its message did; ``None`` for whatever else a server may say."""
+    return leading_id(message.data) if isinstance(message.data, str) else None
 
 
 class EchoUser(WebSocketUser):
@@ -64,27 +61,28 @@ class EchoUser(WebSocketUser):
     def open(self, slot: int) -> Connection:
         """A socket of this user's."""
         path = "/echo" if self.generator.embedded else ""
-        return self.connect(path, name="echo", reply_id=message_number, usable_when=message_number, slot=slot)
+        return self.connect(path, name="echo", reply_id=message_id, usable_when=message_id, slot=slot)
 
     def say_one(self, ws: Connection) -> None:
         """Send one message, and wait for its echo."""
-        key = f"{0:0{ID_DIGITS}}"
+        key = self.new_id()
         ws.request(key.ljust(self.options.message_size, "x"), reply_to=key)
 
     def talk(self, ws: Connection, messages: int | None = None) -> None:
         """Send so many messages on one socket, or as many as it takes, while it is open."""
-        padding = "x" * max(0, self.options.message_size - ID_DIGITS)
-        keys = (f"{number:0{ID_DIGITS}}" for number in islice(count(), messages))
+        padding = "x" * max(0, self.options.message_size - LENGTH)
         rate = self.options.message_rate
         if rate == 0:
-            for key in keys:
+            for _ in repeat(None) if messages is None else range(messages):
+                key = self.new_id()
                 if ws.request(key + padding, reply_to=key) is None and not ws.is_open:
                     return
             return
         # users that start together must not send together
         gevent.sleep(self.random.uniform(0, 1 / rate))
         last: Reply | None = None
-        for key, intended_ns in zip(keys, ws.paced(every(1 / rate)), strict=False):
+        for intended_ns in ws.paced(every(1 / rate), messages):
+            key = self.new_id()
             last = ws.submit(key + padding, reply_to=key, intended_ns=intended_ns)
         if last is not None:
             last.wait()

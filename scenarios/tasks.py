@@ -216,7 +216,8 @@ class Feed:
     def work(self, ws: Connection, tasks: int | None) -> None:
         """Create tasks, see each to its end, and delete it; at last close the feed."""
         for number, intended_ns in enumerate(islice(self.moments(ws), tasks)):
-            ws.request({"type": "ping", "id": f"p{number}"}, reply_to=f"p{number}", intended_ns=intended_ns)
+            key = self.user.new_id()
+            ws.request({"type": "ping", "id": key}, reply_to=key, intended_ns=intended_ns)
             if not ws.is_open:
                 break
             job = self.create()

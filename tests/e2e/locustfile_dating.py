@@ -22,10 +22,10 @@ class EchoUser(WebSocketUser):
 
     @task
     def visit(self) -> None:
-        is_echo = echo.message_number
+        is_echo = echo.message_id
         with self.connect("/echo", name="echo", reply_id=is_echo, usable_when=is_echo) as ws:
-            for number in range(MESSAGES):
-                text = f"{number:0{echo.ID_DIGITS}}"
+            for _ in range(MESSAGES):
+                text = self.new_id()
                 if ws.request(text, reply_to=text) is None:
                     return
                 gevent.sleep(1 / self.options.message_rate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.echo import ID_DIGITS, EchoUser
+from scenarios.echo import EchoUser
 from wsoak.wire.connection import Connection
 from wsoak.wire.schedule import every
 
@@ -14,7 +14,7 @@ class WaitingUser(EchoUser):
 
     def talk(self, ws: Connection, messages: int | None = None) -> None:
         """See ``EchoUser``; the next message waits for the answer to the last."""
-        for number, intended_ns in enumerate(ws.paced(every(1 / self.options.message_rate), messages)):
-            key = f"{number:0{ID_DIGITS}}"
+        for intended_ns in ws.paced(every(1 / self.options.message_rate), messages):
+            key = self.new_id()
             if ws.request(key, reply_to=key, intended_ns=intended_ns) is None and not ws.is_open:
                 return

@@ -6,53 +6,54 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.echo import ID_DIGITS, EchoUser, message_number
+from scenarios.echo import EchoUser, message_id
 from tests.load.session import Session, session
 from tests.target.client import Target
 from tests.wire.harness import Peer, close_frame, frame, listening, until
 from wsoak.judge.findings import find
+from wsoak.load.ids import LENGTH, Ids
 from wsoak.wire.frames import CLOSE, TEXT
 from wsoak.wire.message import Message
 
+OURS = "00c0ffee0000002a"
+
 
 @pytest.mark.parametrize(
-    ("data", "number"),
+    ("data", "key"),
     [
-        ("0000000007", "0000000007"),
-        ("0000000007xxxx", "0000000007"),
-        ("00000000071", "0000000007"),
-        ("12345678901234", "1234567890"),
+        (OURS, OURS),
+        (f"{OURS}xxxx", OURS),
+        (f"{OURS}0", OURS),
         ("", None),
         ("hello", None),
-        ("welcome, user 0000000007", None),
-        ("-000000007", None),
-        ("+000000007", None),
-        ("1_000_0000", None),
-        ("1.00000000", None),
-        (" 000000007", None),
-        ("000000007\n", None),
-        (b"0000000007", None),
+        (f"welcome, user {OURS}", None),
+        (OURS[:-1], None),
+        (OURS.upper(), None),
+        (f" {OURS}", None),
+        (f"-{OURS}", None),
+        (OURS.encode(), None),
         (b"", None),
     ],
 )
-def test_an_echo_is_known_by_the_number_that_it_begins_with(data: str | bytes, number: str | None) -> None:
-    assert message_number(Message(data, 0)) == number
+def test_an_echo_is_known_by_the_id_that_it_begins_with(data: str | bytes, key: str | None) -> None:
+    assert message_id(Message(data, 0)) == key
 
 
 @given(st.text() | st.binary())
 def test_what_a_server_says_else_never_raises(data: str | bytes) -> None:
-    number = message_number(Message(data, 0))
-    assert number is None or str(data).startswith(number)
+    key = message_id(Message(data, 0))
+    assert key is None or str(data).startswith(key)
 
 
-@given(st.integers(0, 10**ID_DIGITS - 1), st.integers(0, 50))
-def test_the_number_of_what_we_send_is_found_again(number: int, padding: int) -> None:
-    key = f"{number:0{ID_DIGITS}}"
-    assert message_number(Message(key + "x" * padding, 0)) == key
+@given(st.integers(0, 50))
+def test_the_id_of_what_we_send_is_found_again(padding: int) -> None:
+    key = Ids().new()
+    assert message_id(Message(key + "x" * padding, 0)) == key
 
 
 class Heard:
@@ -81,8 +82,8 @@ def echoing(made: Session, heard: Heard, sockets: int, messages: int) -> None:
 
 
 @pytest.mark.parametrize("rate", ["0", "50"])
-@pytest.mark.parametrize(("size", "sent"), [("0", ID_DIGITS), ("64", 64), ("3000", 3000)])
-def test_each_socket_sends_numbered_messages_of_the_wanted_size(
+@pytest.mark.parametrize(("size", "sent"), [("0", LENGTH), ("64", 64), ("3000", 3000)])
+def test_each_socket_sends_messages_with_ids_of_their_own_and_of_the_wanted_size(
     rate: str, size: str, sent: int, tmp_path: Path
 ) -> None:
     heard = Heard()
@@ -93,10 +94,40 @@ def test_each_socket_sends_numbered_messages_of_the_wanted_size(
             echoing(made, heard, sockets=2, messages=4)
             books = made.stop().books()
     for texts in heard.texts.values():
-        assert [int(text[:ID_DIGITS]) for text in texts] == list(range(len(texts)))
         assert {len(text) for text in texts} == {sent}
+    keys = [text[:LENGTH] for texts in heard.texts.values() for text in texts]
+    assert len(set(keys)) == len(keys)
     assert books.count("unmatched") == books.count("late_replies") == 0
     assert {path for group in books.ends.values() for path in group.paths.texts} == {"/any/path"}
+
+
+def test_what_a_server_sends_to_all_is_no_answer_to_another_users_message(tmp_path: Path) -> None:
+    delay_s = 0.2
+    peers: list[Peer] = []
+
+    def broadcasting(peer: Peer) -> None:
+        peer.accept()
+        peers.append(peer)
+        while True:
+            opcode, payload = peer.hear()
+            if opcode == CLOSE:
+                peers.remove(peer)
+                peer.send(close_frame(1000))
+                return
+            assert isinstance(payload, str)
+            for other in [each for each in peers if each is not peer]:
+                other.send(frame(TEXT, payload))
+            # the service: nobody has an answer to his own message sooner
+            gevent.sleep(delay_s)
+            peer.send(frame(TEXT, payload))
+
+    with listening(broadcasting) as listener:
+        host, arguments = f"ws://127.0.0.1:{listener.port}", ("--message-rate", "0")
+        with session(EchoUser, host=host, run_dir=tmp_path / "r", arguments=arguments) as made:
+            made.start(5)
+            until(lambda: replies(made) >= 25)
+            books = made.stop().books()
+    assert (books.histogram("response", "echo").min_ns or 0) >= delay_s * 1e9
 
 
 def test_the_rate_is_a_schedule_and_a_server_that_stalls_is_charged_for_it(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from wsoak.load.checks.routes import RouteProbe
 from wsoak.load.clock import Clocks
 from wsoak.load.closed_loops import ClosedLoops
 from wsoak.load.gauges import Gauges, Readings
+from wsoak.load.ids import Ids
 from wsoak.load.open_model import Arrivals
 from wsoak.load.options import BadOptions, Options
 from wsoak.load.presence import Presence
@@ -57,6 +58,7 @@ class Generator:
         embedded: whether the server under load is our own embedded target.
         given_up: whether the run was stopped because it was hopeless.
         presence: its users by class.
+        ids: of the messages that its users send.
         user_errors: what the scenario's own code raised.
         bad_accounts: why a user could not use ``--accounts``.
 
@@ -86,6 +88,7 @@ class Generator:
         self.tls = _tls(options)
         self.accounts = Accounts(_accounts(environment, options), share, shares)
         self.bad_accounts: BadAccounts | None = None
+        self.ids = Ids()
         self.recorder = Recorder(worker)
         self.presence = Presence(environment.runner)
         self.user_errors = UserErrors(self.recorder, environment)

@@ -109,6 +109,13 @@ class WebSocketUser(User):
         """The run's id: sent as ``X-Run-Id`` on what creates something, so that it can be cleaned up."""
         return self.generator.run_id
 
+    def new_id(self) -> str:
+        """An id for a message, 16 hexadecimal digits: no other message of the run has it, on any worker.
+
+        For ``request(…, reply_to=…)`` where the server may send to all what one of them says.
+        """
+        return self.generator.ids.new()
+
     # ------------------------------------------------------------------------------------------- sockets
 
     def connect(
