@@ -28,6 +28,9 @@ _read_counters: Final = attrgetter(*COUNTERS)
 
 _BATCHES: Final = tuple((kind, f"{kind}_ns") for kind in KINDS)
 
+_OF_THE_END: Final = frozenset({"closing"})
+"""Durations that are wanted after the end of the load too: the close handshakes of its sockets."""
+
 _FAILURE_COUNTER: Final = {
     "server": "failed",
     "network": "failed",
@@ -143,6 +146,7 @@ class Recorder:
         self._errors: dict[tuple[str, str, str, str], list[float]] = {}
         self._sent_deltas = 0
         self._delta = Delta(worker, 0)
+        self._kept = _BATCHES
         self._second = 0
         self.second_end_ns = 0
         """On ``clock_ns``: when the current second ends. An event at or after it must ``tick`` first."""
@@ -174,6 +178,14 @@ class Recorder:
         if now_ns >= self.second_end_ns:
             self._close_second()
             self._enter_second(now_ns)
+
+    def load_ended(self) -> None:
+        """Take no more durations: what comes now meets a process that is busy with ending its users.
+
+        All else is counted as before, and so are the close handshakes' durations.
+        """
+        self._close_second()
+        self._kept = tuple(batch for batch in _BATCHES if batch[0] in _OF_THE_END)
 
     def opening_ended(self, series: Series, outcome: str) -> None:
         """Count the end of an opening, by its outcome."""
@@ -254,7 +266,8 @@ class Recorder:
             for kind, attribute in _BATCHES:
                 batch: array[int] = getattr(series, attribute)
                 if batch:
-                    self._histogram(second, kind, name).record(np.array(batch, dtype=np.int64))
+                    if (kind, attribute) in self._kept:
+                        self._histogram(second, kind, name).record(np.array(batch, dtype=np.int64))
                     del batch[:]
 
     def _histogram(self, second: int, kind: str, name: str) -> Histogram:

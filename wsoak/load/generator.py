@@ -153,6 +153,22 @@ class Generator:
         """Read the gauges of users and sockets between two readings."""
         self._gauges.look()
 
+    def load_ends(self, graceful: bool) -> None:
+        """The run was told to stop, and its users end now: nobody opens a socket or sends on a schedule.
+
+        What follows says how Locust ends users, and nothing of the server: no more durations and gauges
+        are taken.
+
+        Args:
+            graceful: users may finish what they are at (``--stop-timeout``).
+        """
+        self._gauges.look()
+        self._gauges.stop()
+        self.recorder.load_ended()
+        if self.arrivals is not None:
+            self.arrivals.stop()
+        self.client.load_ends(graceful)
+
     def take(self) -> Delta:
         """What was recorded since the last time; and says what callbacks raised meanwhile."""
         self.user_errors.say()

@@ -8,7 +8,7 @@
     request                    HTTP calls are counted in the books
     user_error                 what users raised is counted in the books
     report_to_master           what was recorded goes into Locust's statistics first
-    test_stopping              no more users are asked for
+    test_stopping              the load ends: no more users, openings and paced messages
     test_stop                  producers close their sockets and report; the keeper waits for all, and judges
     quitting                   the same where a signal came first; then the exit code
     quit                       the embedded target ends
@@ -258,10 +258,10 @@ class Hooks:
             self._producer.generator.look()
 
     def on_test_stopping(self, environment: Environment, **_: Any) -> None:
-        """The run is asked to end: nobody may ask for more users now."""
+        """The run is asked to end, and with it the load: nobody may ask for more users now."""
         self._stopping = True
         if self._producer is not None:
-            self._producer.generator.look()
+            self._producer.generator.load_ends(graceful=bool(environment.stop_timeout))
         if self._keeper is None or not isinstance(environment.runner, MasterRunner):
             return
         self._keeper.stopping()

@@ -144,6 +144,8 @@ class Keeper:
 
     def stopping(self) -> None:
         """The run is asked to end."""
+        if self._gauges is not None:
+            self._gauges.stop()
         self._roll.stopping(self.elapsed_s)
 
     def drain(self, stop_timeout_s: float) -> None:

@@ -161,11 +161,14 @@ class WebSocketUser(User):
 
         Raises:
             ValueError: when the request cannot be sent (a line break in a header, a URL of no socket, …).
-            locust.exception.StopUser: under ``--reconnect none``, instead of an attempt after a failure.
+            locust.exception.StopUser: under ``--reconnect none``, instead of an attempt after a failure; and
+                after the end of the load, where the user was not ended in time.
         """
+        self._while_the_load_lasts()
         name = self.generator.recorder.series(name or name_of(path_of(path))).name
         endpoint, path = self.endpoint.aim(path)
         attempt = self._wait_for_turn(name, slot, fresh)
+        self._while_the_load_lasts()
         last, _ = self._last.get((name, slot), (None, 0))
         waited_s = last.age_s if attempt and last is not None and last.outcome != outcomes.OPEN else None
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
@@ -232,6 +235,13 @@ class WebSocketUser(User):
             gevent.killall(greenlets)
         if stops:
             raise stops[0]
+
+    def _while_the_load_lasts(self) -> None:
+        """Go no further once the run was told to stop: no socket opens after it."""
+        client = self.generator.client
+        if client.load_ended:
+            client.await_end()
+            raise StopUser
 
     def _wait_for_turn(self, name: str, slot: int, fresh: bool | None) -> int:
         """Wait before a reconnect as the policy says; the attempt's number, 0 where it is no reconnect."""

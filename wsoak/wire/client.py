@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import gevent
+from gevent.event import Event
 from gevent.pool import Group, Pool
 
 from wsoak.ledger import outcomes
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 OPENINGS_AT_ONCE: Final = 200
 """How many handshakes ``open_many`` has under way at a time."""
 
+KILLED_WITHIN_S: Final = 5.0
+"""A user that is to be killed waits for it so long, and then ends itself."""
 GRACE_NS: Final = NS_PER_S
 """How long ``stop`` may take after its time, for what needs a turn of the hub to end."""
 
@@ -142,6 +145,8 @@ class Client:
         lingering: links that wait for the server to end TCP after a close handshake.
         in_flight: requests that wait for an answer.
         opening: handshakes under way.
+        load_ended: the run was told to stop: see ``load_ends``.
+        resting: those who wait for a moment of their schedules.
         compared: in which second what came was last compared with the requests of a name that timed out.
     """
 
@@ -167,6 +172,9 @@ class Client:
         self._under_way: dict[str, int] = {}
         self.compared: dict[str, int] = {}
         self.stopping = False
+        self.load_ended = False
+        self._graceful = False
+        self.resting: set[Waiter] = set()
         self.resolver = Resolver(settings.dns, settings.pins, worker_index, self._note_address)
         self._opener = opener(self, tls)
         self._worker_index = worker_index
@@ -284,6 +292,26 @@ class Client:
                 connection.begin_close(1000, outcomes.RUN_ENDED)
             raise
         return [connections[index] for index in range(number)]
+
+    def load_ends(self, graceful: bool) -> None:
+        """The run was told to stop: ``paced`` gives no more moments, and nobody is to open a socket.
+
+        Sockets stay as they are until ``stop``, and their heartbeats go on; a peer that is silent now is not
+        lost, as it is this process that may not listen.
+
+        Args:
+            graceful: who waits for a moment goes on at once, and may finish what he is at; else he is about
+                to be killed.
+        """
+        self.load_ended, self._graceful = True, graceful
+        if graceful:
+            for waiter in list(self.resting):
+                waiter.wake(None)
+
+    def await_end(self) -> None:
+        """What the caller does no more after the end of the load; he waits for his own, if he is killed."""
+        if not self._graceful:
+            Event().wait(KILLED_WITHIN_S)
 
     def stop(self, timeout_s: float) -> int:
         """Close all that is open as ``run ended``, with close handshakes, in at most ``timeout_s`` seconds.

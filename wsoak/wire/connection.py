@@ -331,13 +331,18 @@ class Connection:
         Yields:
             when the message was meant to be sent: hand it on as ``intended_ns``. Moments that passed while
             the scenario was busy come at once and are not left out (no coordinated omission). None comes
-            after the socket's end, which ends the waiting too.
+            after the end of the socket, or of the load (see ``Client.load_ends``), which end the waiting too.
         """
-        start_ns = time.perf_counter_ns()
+        client, start_ns = self.client, time.perf_counter_ns()
         for at_s in itertools.islice(schedule, count):
             intended_ns = start_ns + s_to_ns(at_s)
-            while not self.ended and (ahead_ns := intended_ns - time.perf_counter_ns()) > 0:
+            while (ahead_ns := intended_ns - time.perf_counter_ns()) > 0:
+                if self.ended or client.load_ended:
+                    break
                 self._rest(ahead_ns)
+            if client.load_ended and self.is_open:
+                client.await_end()
+                return
             if not self.is_open:
                 self._give_way()
                 return
@@ -352,11 +357,13 @@ class Connection:
         self._after_end.called(self)
 
     def _rest(self, duration_ns: int) -> None:
-        """Sleep, but no longer than the socket lives: who loses it comes back at once."""
+        """Sleep, but no longer than the socket and the load last: who loses it comes back at once."""
         waiter = self._until_closed()
+        self.client.resting.add(waiter)
         try:
             rest(waiter, duration_ns)
         finally:
+            self.client.resting.discard(waiter)
             if self._closers is not None and waiter in self._closers:
                 self._closers.remove(waiter)
 

@@ -91,7 +91,7 @@ class Heartbeat:
         read_ns = self._connection.last_read_ns
         self._missed = self._missed + 1 if read_ns == self._read_ns else 0
         self._read_ns = read_ns
-        if self._missed >= HEARTBEATS_MISSED:
+        if self._missed >= HEARTBEATS_MISSED and not self._connection.client.load_ended:
             self._connection.on_heartbeat_lost()
         else:
             self._plan()
