@@ -143,7 +143,7 @@ def test_a_fault_is_found_among_healthy_sockets(expected: str, records: list[Con
 
 
 def test_every_rule_has_a_fault_in_the_table_or_a_test_of_its_own() -> None:
-    of_their_own = {"route-doubled", "credentials-expired"}
+    of_their_own = {"route-doubled", "credentials-expired", "origin-refused"}
 
     assert {rule.id for rule in RULES} == {id_ for id_, _ in FAULTS} | of_their_own
 

@@ -1365,6 +1365,38 @@ def _open_untrusted(opener: OpenerOf, certificates: Certificates) -> Facts:
         return run.stop()
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("client", OPENERS)
+def test_a_client_certificate_that_is_asked_for_and_not_given_fails_tls(
+    client: str, version: ssl.TLSVersion, certificates: Certificates
+) -> None:
+    server = certificates.of_server()
+    server.minimum_version = server.maximum_version = version
+    server.verify_mode = ssl.CERT_REQUIRED
+    server.load_verify_locations(certificates.authority)
+
+    def script(peer: Peer) -> None:
+        with pytest.raises(ssl.SSLError):
+            server.wrap_socket(peer.sock, server_side=True).recv(1)
+
+    records = []
+    for _ in range(10):
+        # whether a write or a read meets the end first is a matter of microseconds
+        with listening(script) as listener:
+            run = Run(
+                OPENERS[client],
+                listener.url.replace("ws:", "wss:"),
+                Settings(),
+                tls_context(str(certificates.authority)),
+            )
+            run.open()
+            records.append(run.stop().record)
+    assert {record["outcome"] for record in records} == {"tls-failed"}
+    assert {record["phase"] for record in records} == {"tls"}
+    said = "certificate required" if version == ssl.TLSVersion.TLSv1_3 else "alert handshake failure"
+    assert all(said in record["error"] for record in records), records
+
+
 def test_a_server_without_tls_fails_tls() -> None:
     def scenario(run: Run) -> None:
         run.endpoint = type(run.endpoint)("wss", "127.0.0.1", run.endpoint.port)

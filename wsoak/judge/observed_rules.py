@@ -57,6 +57,12 @@ OBSERVED: Final[Mapping[str, ObservedRule]] = MappingProxyType(
             "messages came out of order",
             "Look at several workers that publish for one socket, and at sends that are not awaited.",
         ),
+        "origin-refused": ObservedRule(
+            "error",
+            "probes found that the server refuses sockets without its own origin",
+            "Send the Origin of the page that users come from (--origin), and compare it with the server's "
+            "list of allowed origins.",
+        ),
         "route-not-found": ObservedRule(
             "error",
             "probes found that the server has no such route",

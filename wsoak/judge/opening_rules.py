@@ -59,7 +59,8 @@ OPENING_RULES: Final[tuple[Rule, ...]] = (
         either(outcome(TLS_FAILED, TIMEOUT_TLS), dropped_in("tls", RESET, EOF)),
         "failed in TLS",
         "Check the certificate's names, chain and dates, and the protocol versions: "
-        "`openssl s_client -connect HOST:PORT -servername HOST`. A private authority needs --tls-ca.",
+        "`openssl s_client -connect HOST:PORT -servername HOST`. A private authority needs --tls-ca. An "
+        "alert `certificate required` or `handshake failure` asks for our own: --tls-client-cert FILE.",
     ),
     Rule(
         "hello-failed",
@@ -68,6 +69,15 @@ OPENING_RULES: Final[tuple[Rule, ...]] = (
         "failed in the first-message log-in",
         "The upgrade succeeded and the application's own log-in did not: look in the server's log at the "
         "handler of the first message, and compare the message that the client sends with what it expects.",
+    ),
+    Rule(
+        "origin-refused",
+        "opening",
+        both(answered(400, 401, 403, 404), observed("origin-refused")),
+        "were refused for want of an Origin that the server allows",
+        "The server takes sockets of the pages that it knows, and of no others: send the Origin of the page "
+        "that users come from (--origin https://HOST, or `connect(…, origin=…)`), and compare it with the "
+        "server's list of allowed origins.",
     ),
     Rule(
         "gateway-refused",
@@ -91,8 +101,8 @@ OPENING_RULES: Final[tuple[Rule, ...]] = (
         either(answered(404), both(_might_be_a_missing_route, observed("route-not-found"))),
         "asked for a path that the server does not have",
         "Compare the path asked for with the server's list of routes, its prefix above all (such as "
-        "`/api/v1`); `python -m wsoak routes` tries variants. A client must not retry a missing route "
-        "at once.",
+        "`/api/v1`); `python -m wsoak routes` tries variants. Some servers answer so where they refuse the "
+        "Origin (--origin). A client must not retry a missing route at once.",
     ),
     Rule(
         "credentials-expired",

@@ -29,7 +29,7 @@ STORM: Final = ObservedRule(
 )
 """``reconnect-storm``: a client's fault beside the server's, told from the attempts of each second."""
 
-TELLS_OF_STORM: Final = frozenset({"route-not-found", "route-doubled", "upgrade-refused"})
+TELLS_OF_STORM: Final = frozenset({"route-not-found", "route-doubled", "upgrade-refused", "origin-refused"})
 """Findings of which a storm is a part, as nothing but a client that does not give up keeps them going: they
 tell its figures, and it is no finding of its own."""
 

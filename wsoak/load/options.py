@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from argparse import Namespace
 from collections.abc import Callable
@@ -26,6 +27,9 @@ from wsoak.wire.addresses import DEFAULT_DNS, parse_policy, pinned
 
 LOCAL_OPTIONS: Final = ("source_ips", "watch", "tls_ca", "tls_client_cert", "gates")
 """What belongs to a worker's own host, and is given on its own command line."""
+
+ORIGIN: Final = re.compile(r"null|[a-z][a-z0-9+.-]*://[^\s/?#@]+", re.IGNORECASE)
+"""A serialized origin (RFC 6454 section 6.2)."""
 
 REFERENCE: Final = "reference"
 CLIENTS: Final = ("fast", REFERENCE)
@@ -136,6 +140,12 @@ OPTIONS: Final = (
         in_web_form=False,
         repeatable=True,
     ),
+    Option(
+        "--origin",
+        "",
+        "Origin header of sockets for which the scenario gives none, such as https://app.example.com.",
+        "ORIGIN",
+    ),
     Option("--source-ips", "", "Local addresses to connect from, in turn.", "IP,IP", in_web_form=False),
     Option(
         "--watch",
@@ -230,6 +240,7 @@ class Options:
     gates: Path | None
     dns: str
     resolve: tuple[str, ...]
+    origin: str
     source_ips: tuple[str, ...]
     watch: str
     tls_ca: str
@@ -405,6 +416,13 @@ def _dns(option: Option, raw: Any) -> str:
     return text
 
 
+def _origin(option: Option, raw: Any) -> str:
+    text = _text(option, raw)
+    if text and not ORIGIN.fullmatch(text):
+        raise ValueError("it must be as browsers send it: https://HOST, or https://HOST:PORT, or null")
+    return text
+
+
 def _pins(_: Option, raw: Any) -> tuple[str, ...]:
     given = raw if isinstance(raw, (list, tuple)) else (raw or "",)
     texts = tuple(text for each in given for text in str(each).split())
@@ -434,6 +452,7 @@ _CHECKS: Final[dict[str, Check]] = {
     "gates": _gates,
     "dns": _dns,
     "resolve": _pins,
+    "origin": _origin,
     "source_ips": _source_ips,
     "watch": _watch,
     "tls_ca": _file,

@@ -143,6 +143,7 @@ class WebSocketUser(User):
                 URL (ws, wss, http, https), such as one that the server gave, with nothing of the host's own.
             name: for the books and Locust's tables, the same for all sockets of one kind; unless given, the
                 path without its query, with ``{id}`` for what looks like an id (see ``names``).
+            origin: the ``Origin`` header, as a browser sends its page's; ``--origin`` unless given.
             hello: a first-message log-in, as the last phase of the opening.
             reply_id: gives the id of the request that a message answers, a list where it answers several; its
                 ``reply_to`` unless given. A message whose id is of no request in flight goes to ``expect``
@@ -172,7 +173,7 @@ class WebSocketUser(User):
         last, _ = self._last.get((name, slot), (None, 0))
         waited_s = last.age_s if attempt and last is not None and last.outcome != outcomes.OPEN else None
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
-        request = Request(path, pairs, subprotocols, origin)
+        request = Request(path, pairs, subprotocols, origin or self.options.origin or None)
         connection = self.generator.client.open(
             endpoint,
             request,

@@ -37,7 +37,7 @@ from wsoak.wire.headers import Headers, Pairs
 from wsoak.wire.race import HEAD_START_NS, OURS, Race, begin_connecting
 from wsoak.wire.resolver import Resolver
 from wsoak.wire.sources import Sources, SourceUnusable
-from wsoak.wire.stream import Stream, TlsStream, open_socket
+from wsoak.wire.stream import Stream, TlsStream, open_socket, reason_of
 
 BODY_PATIENCE_NS: Final = 500 * NS_PER_MS
 """How long the body of a rejection is waited for: its status says the outcome already."""
@@ -222,7 +222,14 @@ class Dialer:
             except OutOfTime:
                 self._out_of_time(opening)
             except OSError as error:
-                opening.failed(*outcome_of(error, opening.phase))
+                alert = opening.stream.last_alert() if opening.stream is not None else ""
+                if alert and opening.phase == "upgrade":
+                    # TLS 1.3's client is done before the server has looked at its certificate (RFC 8446, 4.4)
+                    opening.phase = "tls"
+                    opening.phases_ns.pop("tls", None)
+                    opening.failed(outcomes.TLS_FAILED, f"{outcomes.TLS_FAILED}: {alert}")
+                else:
+                    opening.failed(*outcome_of(error, opening.phase))
             except BaseException:
                 opening.drop()
                 raise
@@ -350,8 +357,7 @@ class Dialer:
         except ssl.SSLCertVerificationError as error:
             opening.failed(outcomes.TLS_FAILED, f"{outcomes.TLS_FAILED}: {error.verify_message}")
         except ssl.SSLError as error:
-            reason = (error.reason or "error").replace("_", " ").lower()
-            opening.failed(outcomes.TLS_FAILED, f"{outcomes.TLS_FAILED}: {reason}")
+            opening.failed(outcomes.TLS_FAILED, f"{outcomes.TLS_FAILED}: {reason_of(error)}")
         except EOFError:
             opening.failed(outcomes.EOF)
         except OSError as error:

@@ -105,6 +105,10 @@ class Stream:
         """Whether bytes already taken from the kernel wait for ``recv`` (TLS only)."""
         return False
 
+    def last_alert(self) -> str:
+        """The alert with which the peer ended TLS, in OpenSSL's words; empty where none came (TLS only)."""
+        return ""
+
     def close(self) -> None:
         """Give socket and watchers back; what was not sent is lost."""
         # before the socket: the next one may get the same number
@@ -159,10 +163,11 @@ class Stream:
 class TlsStream(Stream):
     """A TCP socket with TLS over it: ``handshake`` until it is done, then as ``Stream``."""
 
-    __slots__ = ("_incoming", "_outgoing", "_tls")
+    __slots__ = ("_alert", "_incoming", "_outgoing", "_tls")
 
     def __init__(self, sock: socket.SocketType, context: ssl.SSLContext, server_name: str) -> None:
         super().__init__(sock)
+        self._alert = ""
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
@@ -208,7 +213,19 @@ class TlsStream(Stream):
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
             except ssl.SSLError as error:
+                if error.reason and "ALERT" in error.reason:
+                    self._alert = reason_of(error)
                 raise _aborted(error) from error
+
+    def last_alert(self) -> str:
+        """See ``Stream.last_alert``; also where a write was the first to meet the end that follows it."""
+        while not self._alert:
+            try:
+                if not self.recv():
+                    break
+            except OSError:
+                break
+        return self._alert
 
     def send(self, data: bytes) -> None:
         """See ``Stream.send``."""
@@ -233,6 +250,11 @@ class TlsStream(Stream):
     def _flush(self) -> None:
         if self._outgoing.pending:
             super().send(self._outgoing.read())
+
+
+def reason_of(error: ssl.SSLError) -> str:
+    """OpenSSL's reason in small letters, such as ``tlsv13 alert certificate required``."""
+    return (error.reason or "error").replace("_", " ").lower()
 
 
 def _aborted(error: ssl.SSLError) -> OSError:

@@ -23,6 +23,15 @@ def status(line: str, body: str = "", *, whatever_version: bool = False) -> Play
     return play
 
 
+def of_origin(allowed: str, refusal: str) -> Play:
+    """Opens for pages of an origin, by how that begins; all others get a status."""
+
+    def play(peer: Peer) -> None:
+        (echo if f"Origin: {allowed}".encode() in peer.read_head() else status(refusal))(peer)
+
+    return play
+
+
 def echo(peer: Peer) -> None:
     """Opens, and sends back what comes."""
     if b"Sec-WebSocket-Version: 13" not in peer.read_head():

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.load.checks.servers import Play, echo, routed, status
+from tests.load.checks.servers import Play, echo, of_origin, routed, status
 from tests.load.session import script, session
 from tests.wire.harness import until
 from wsoak.judge.findings import find
 from wsoak.load.checks.answers import Answer
+from wsoak.load.checks.origins import unless_refused
 from wsoak.load.checks.routes import DOUBLED, NOT_FOUND, Look, besides, verdict
 from wsoak.load.checks.variants import Kind, Variant
+from wsoak.wire.dial import Request
 
 OURS = "/api/v1/ws/tasks/7"
 MOVED, TWICE, BARE = "/ws/tasks/7", "/api/v1/api/v1/ws/tasks/7", "/tasks/7"
@@ -121,6 +123,21 @@ SERVERS: dict[str, tuple[dict[str, Play], Play, list[str]]] = {
     "refused": ({OURS: status("403 Forbidden")}, status("404 Not Found"), ["upgrade-refused"]),
     "crash": ({OURS: status("500 Oops")}, status("404 Not Found"), ["upgrade-crash"]),
     "gateway": ({}, status("403 Forbidden", whatever_version=True), ["upgrade-refused"]),
+    "own-origin": (
+        {OURS: of_origin("http://127.0.0.1", "403 Forbidden")},
+        status("404 Not Found"),
+        ["origin-refused"],
+    ),
+    "own-origin-or-404": (
+        {OURS: of_origin("http://127.0.0.1", "404 Not Found")},
+        status("404 Not Found"),
+        ["origin-refused"],
+    ),
+    "foreign-origin": (
+        {OURS: of_origin("http://app.test", "404 Not Found")},
+        status("404 Not Found"),
+        ["route-not-found"],
+    ),
     "broken-gateway": ({}, status("500 Oops", whatever_version=True), ["upgrade-crash"]),
 }
 
@@ -152,13 +169,22 @@ def test_the_first_suspect_answer_of_a_run_is_looked_into_once_and_is_in_no_book
         made.start()
         until(lambda: getattr(made.environment, "looked", False))
         reader = made.stop()
-        assert listener.accepted > 2 * tries
+        assert listener.accepted > tries + 1
     books = reader.books()
     assert [finding.id for finding in find(books, float(reader.header["started_at"]))] == expected
     assert {record.path for record in reader.connections()} == {f"{OURS}?token=***"}
     assert books.count("failed") == tries
     assert sum(seen.of for seen in books.observations.values()) <= 1
     assert "s3cret" not in "".join(file.read_text() for file in (tmp_path / "r").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [(None, "for want of an Origin"), ("http://a.test", "this Origin")]
+)
+def test_a_404_may_be_a_refusal_of_the_origin_and_says_so(given: str | None, words: str) -> None:
+    said = verdict(OURS, rejected(404), looked(rejected(404)), unless_refused(Request(OURS, origin=given)))
+    assert said is not None
+    assert f"it is no route, unless the server refuses {words} in these words (--origin)." in said.text
 
 
 def test_what_opened_before_and_is_refused_now_is_no_missing_route(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 - ``variants``   a path's prefix variants, as routes are registered wrongly
 - ``answers``    what a path answers to one handshake that is in no book
+- ``origins``    a refusal for want of an allowed Origin told from others
 - ``routes``     a route that is not there told from a refusal, once a run and socket name
 - ``steps``      what was checked, and what came of it
 - ``network``    look-up, connection, TLS, health

@@ -1,8 +1,8 @@
 """Routes: tells a route that is not there from a refusal or a crash, by what other paths answer.
 
 Servers answer 404 where there is no route, most of them; Starlette answers 403, Channels 500. The first such
-answer of a run and socket name is looked into, once, beside the load: a path that cannot exist is asked for,
-and the prefix variants of ours.
+answer of a run and socket name is looked into, once, beside the load: our path with the host's own origin, a
+path that cannot exist, and the prefix variants of ours are asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gevent.pool import Group
 from wsoak.judge.words import listed
 from wsoak.ledger.recorder import Recorder
 from wsoak.load.checks.answers import Answer, Prober
+from wsoak.load.checks.origins import REFUSED, refused_origin, unless_refused
 from wsoak.load.checks.variants import Variant, impossible, variants
 from wsoak.wire.connection import Connection
 from wsoak.wire.dial import Request
@@ -79,8 +80,11 @@ def is_missing(path: str, ours: Answer, look: Look) -> bool:
     return ours.status in SUSPECT and same(path, ours, look.nowhere_path, look.nowhere)
 
 
-def verdict(path: str, ours: Answer, look: Look) -> Verdict | None:
-    """What the answers say of ``path``; ``None`` where it is there, and refuses or crashes."""
+def verdict(path: str, ours: Answer, look: Look, besides: str = "") -> Verdict | None:
+    """What the answers say of ``path``; ``None`` where it is there, and refuses or crashes.
+
+    ``besides``: what the answer 404 may mean else, in words.
+    """
     found = answering(look)
     missing = is_missing(path, ours, look)
     if not missing and not (ours.status == 404 and found):
@@ -91,7 +95,8 @@ def verdict(path: str, ours: Answer, look: Look) -> Verdict | None:
     )
     elsewhere = [f"{mask_query(variant.path)} ({answer.words})" for variant, answer in found[:NAMED]]
     if not elsewhere:
-        also = "" if ours.status == 404 else ", unless it refuses everybody alike"
+        also = besides if ours.status == 404 else "unless it refuses everybody alike"
+        also = f", {also}" if also else ""
         return Verdict(NOT_FOUND, f"{shown} answers {ours.words}, {nowhere}: it is no route{also}.")
     text = f"{shown} answers {ours.words}, {nowhere}, and a socket is at {listed(elsewhere)}."
     doubled = any(variant.kind != "moved" for variant, _ in found)
@@ -159,8 +164,12 @@ class RouteProbe:
     def _look_into(self, name: str, endpoint: Endpoint, request: Request, ours: Answer) -> None:
         path = endpoint.resource(request.path)
         with gevent.Timeout(PATIENCE_S, False), self._prober() as prober:
+            by_origin = refused_origin(prober, endpoint, request, ours)
+            if by_origin is not None:
+                self._recorder.observe(REFUSED, name, 1, 1, by_origin)
+                return
             seen = look(prober, endpoint, request)
-            said, status = verdict(path, ours, seen), ours.status
+            said, status = verdict(path, ours, seen, unless_refused(request)), ours.status
             if said is not None and status in (403, 500) and not answering(seen):
                 # a gateway that refuses all answers as a framework does where it has no route
                 said = None if prober.refuses_everybody(endpoint, path, status) else said

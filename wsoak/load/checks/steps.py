@@ -23,6 +23,7 @@ CAUSES: Final[Mapping[str, str]] = MappingProxyType(
         "health-failed": "--host is another service, or the server is not well: look at its log",
         "log-in-refused": "the accounts (--accounts FILE, WSOAK_PASSWORD) are wrong, or not this server's",
         "log-in-failed": "--host serves another API, or its log-in is broken: look at the server's log",
+        "origin-refused": "the server takes sockets of the pages that it knows alone: --origin",
         "route-not-found": "the path or its prefix is wrong: try python -m wsoak routes",
         "route-doubled": "the server includes its routers under a prefix that they have already",
         "upgrade-refused": "the token (its secret, exp, and where it is sent) or the origin is not accepted",
