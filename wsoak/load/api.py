@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import brotli  # type: ignore[import-untyped]
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 
 from wsoak.ledger.recorder import Recorder
+from wsoak.wire.headers import Headers
 
 LOG_IN: Final = "log-in"
 """The name under which findings speak of the log-in."""
@@ -26,12 +27,14 @@ UNREADABLE: Final = (*FAILURE_EXCEPTIONS, ValueError, brotli.error)
 class Answer:
     """An answer over HTTP: ``status`` 0 when none came; ``json`` is ``None`` where there was no JSON.
 
-    ``error`` is empty for a good answer, else a few stable words of our own.
+    ``error`` is empty for a good answer, else a few stable words of our own. ``headers`` are by name, in any
+    case; the cookies that they set are in the user's jar already.
     """
 
     status: int
     json: Any
     error: str
+    headers: Headers = field(default_factory=Headers, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -50,14 +53,16 @@ def answer_of(response: Any, needs: Sequence[str] = (), accepts: Container[int] 
     if not status:
         cause = getattr(response, "error", None)
         return Answer(0, None, f"no answer: {type(cause).__name__}" if cause is not None else "no answer")
+    headers = Headers(response.headers.items())
     if not 200 <= status < 300:
-        return Answer(status, _json_of(response), "" if status in accepts else f"HTTP {status}")
+        error = "" if status in accepts else f"HTTP {status}"
+        return Answer(status, _json_of(response), error, headers)
     cause = response.request_meta["exception"]
     if cause is not None:
-        return Answer(status, None, unreadable(cause))
+        return Answer(status, None, unreadable(cause), headers)
     value = _json_of(response)
     missing = [name for name in needs if not isinstance(value, dict) or name not in value]
-    return Answer(status, value, f"the answer lacks {missing[0]}" if missing else "")
+    return Answer(status, value, f"the answer lacks {missing[0]}" if missing else "", headers)
 
 
 def unreadable(cause: BaseException) -> str:

@@ -36,6 +36,7 @@ from wsoak.load.accounts import Account, BadAccounts
 from wsoak.load.api import UNREADABLE, Answer, answer_of, unreadable
 from wsoak.load.backoff import delay_s, retry_after_s
 from wsoak.load.clock import unix_ns_of
+from wsoak.load.cookies import Cookies
 from wsoak.load.door import Door
 from wsoak.load.generator import Generator, generator_of
 from wsoak.load.http_addresses import pin
@@ -74,6 +75,7 @@ class WebSocketUser(User):
     Attributes:
         number: 0, 1, 2, … in the order in which this process made its users.
         options: wsoak's options of this run.
+        cookies: of its HTTP calls and its sockets.
     """
 
     abstract = True
@@ -93,6 +95,7 @@ class WebSocketUser(User):
         self._accounts: list[tuple[str, int]] = []
         self._last: dict[tuple[str, int], tuple[Connection, int]] = {}
         self._http: FastHttpSession | None = None
+        self.cookies = Cookies()
 
     @property
     def options(self) -> Options:
@@ -173,6 +176,7 @@ class WebSocketUser(User):
         last, _ = self._last.get((name, slot), (None, 0))
         waited_s = last.age_s if attempt and last is not None and last.outcome != outcomes.OPEN else None
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+        pairs += self.cookies.of_upgrade(endpoint, path, pairs)
         request = Request(path, pairs, subprotocols, origin or self.options.origin or None)
         connection = self.generator.client.open(
             endpoint,
@@ -187,6 +191,7 @@ class WebSocketUser(User):
             listener=self._listener(endpoint, request),
             owner=weakref.ref(self),
         )
+        self.cookies.keep(endpoint, path, connection.headers)
         self.generator.routes.saw(connection, endpoint, request)
         self._last[name, slot] = (connection, attempt)
         if not connection.ended:
@@ -286,6 +291,7 @@ class WebSocketUser(User):
                 max_retries=0,
             )
             # geventhttpclient declares it for the class
+            self._http.cookiejar = self._http.client.cookiejar = self.cookies.jar
             pin(self._http, self.generator.client.settings.pins)
             self._http.auth_header = self.endpoint.authorization
             setattr(self._http.client, "redirect_response_codes", frozenset())  # noqa: B010
