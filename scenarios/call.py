@@ -23,7 +23,7 @@ from locust import between, task
 from locust.exception import StopUser
 
 from wsoak.load import WebSocketUser
-from wsoak.load.accounts import Account
+from wsoak.load.accounts_file import Account
 from wsoak.load.api import Answer
 from wsoak.load.door import Door
 from wsoak.load.forgeries import forge

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from locust import between, task
 
 from wsoak.load import WebSocketUser
-from wsoak.load.accounts import Account
+from wsoak.load.accounts_file import Account
 from wsoak.load.api import Answer
 from wsoak.load.door import Door
 from wsoak.load.forgeries import forge

@@ -26,7 +26,7 @@ from locust import task
 
 from wsoak.ledger.units import ns_to_s
 from wsoak.load import WebSocketUser
-from wsoak.load.accounts import Account
+from wsoak.load.accounts_file import Account
 from wsoak.load.door import Door
 from wsoak.load.forgeries import forge
 from wsoak.load.sequence import Sequence

@@ -27,7 +27,7 @@ from locust import between, task
 from wsoak.ledger.outcomes import OPEN
 from wsoak.ledger.units import ns_to_s
 from wsoak.load import WebSocketUser
-from wsoak.load.accounts import Account
+from wsoak.load.accounts_file import Account
 from wsoak.load.door import Door
 from wsoak.load.forgeries import forge
 from wsoak.load.target_process import shared_secret

@@ -5,7 +5,7 @@ from typing import Any
 from scenarios import dialogue
 from tests.e2e import locustfile_target
 from wsoak.load import WebSocketUser
-from wsoak.load.accounts import Account
+from wsoak.load.accounts_file import Account
 
 __all__ = ["DialogueUser", "EchoUser"]
 

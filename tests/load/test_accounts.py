@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsoak.load.accounts import Account, Accounts, BadAccounts, check_columns, read_accounts
+from wsoak.load.accounts import Accounts, check_columns
+from wsoak.load.accounts_file import Account, BadAccounts, read_accounts
 
 ANNE = {"phone": "1", "password": "a,b"}
 BEN = {"phone": "2", "password": 'q"uote'}
@@ -40,6 +42,25 @@ def made(index: int) -> Account:
             [{"phone": "1", "password": "a\x1c\x85\u2028b"}],
         ),
         ("unicode.csv", "姓名,password\n三体,密码\n", [{"姓名": "三体", "password": "密码"}]),
+        ("semicolons.csv", 'phone;password\r\n1;"a,b"\r\n', [ANNE]),
+        ("tabs.tsv", 'phone\tpassword\n1\t"a,b"\n', [ANNE]),
+        ("bars.csv", "phone|password\n1|a,b\n", [ANNE]),
+        (
+            "one semicolon.csv",
+            'phone,pass;word,x\n1,"a,b",2\n',
+            [{"phone": "1", "pass;word": "a,b", "x": "2"}],
+        ),
+        ("sep.csv", "sep=;\r\nphone;password\r\n1;a,b\r\n", [ANNE]),
+        ("quoted sep.csv", '"sep=|"\nphone|password\n1|a,b\n', [ANNE]),
+        ("sep in upper case.csv", 'SEP=,\nphone,password\n1,"a,b"\n', [ANNE]),
+        ("emptied row.csv", 'phone,password\n,\n1,"a,b"\n ,\n', [ANNE]),
+        ("trailing commas.csv", 'phone,password,,\n1,"a,b",,\n2,"q""uote",\n', [ANNE, BEN]),
+        (
+            "list.json",
+            '[{"phone": "1", "password": "a,b"},\n {"phone": "2", "password": "q\\"uote"}]',
+            [ANNE, BEN],
+        ),
+        ("upper case.JSONL", '{"phone": "1", "password": "a,b"}\n', [ANNE]),
         ("no suffix", 'phone,password\n1,"a,b"\n', [ANNE]),
         ("plain.jsonl", '{"phone": "1", "password": "a,b"}\n', [ANNE]),
         ("bom.jsonl", '\ufeff{"phone": "1", "password": "a,b"}\n', [ANNE]),
@@ -66,7 +87,15 @@ def test_a_file_is_read_as_its_author_meant_it(
         ("no json.jsonl", b'{"phone": "1"}\n\n{"password": "SECRET"\n', "Line 3 "),
         ("list.jsonl", b'["SECRET"]\n', "Line 1 "),
         ("deep.jsonl", b'{"phone": 1}\n' + b"[" * 100_000, "Line 2 "),
-        ("latin.csv", b"phone,password\n1,SECRET\xff\n", "is not UTF-8 text"),
+        ("latin.csv", b"phone,password\n1,SECRET\xff\n", "is neither UTF-8 nor UTF-16 text"),
+        ("unmarked.csv", "phone,password\n1,SECRET\n".encode("utf-16-le"), "holds null bytes"),
+        ("cut.csv", codecs.BOM_UTF16_LE + b"p\0SECRET!", "is neither UTF-8 nor UTF-16 text"),
+        ("after sep.csv", b"sep=;\nphone;password\n1;SECRET;x\n", "Line 3 "),
+        ("no name.csv", b"phone,,password\n1,SECRET,x\n", "Column 2 "),
+        ("twice.csv", b"phone,password,phone\n1,SECRET,x\n", "Column 3 "),
+        ("value without a column.csv", b"phone,password,\n1,SECRET,x\n", "Line 2 "),
+        ("object.json", b'{"phone": "SECRET"}', "is not a JSON array of objects"),
+        ("texts.json", b'["SECRET"]', "is not a JSON array of objects"),
         ("empty.csv", b"", "holds no accounts"),
         ("header.csv", b"phone,password\n", "holds no accounts"),
         ("empty.jsonl", b"\n\n", "holds no accounts"),
@@ -86,6 +115,14 @@ def test_a_bad_file_is_one_sentence_that_shows_no_account(
     assert "SECRET" not in sentence
     # nor does a traceback of it
     assert "SECRET" not in repr(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+def test_a_file_is_read_in_the_encodings_that_spreadsheets_save(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "unicode.txt"
+    mark = "\ufeff" if encoding.endswith("e") else ""
+    path.write_bytes(f"{mark}phone\tname\r\n1\t三体\r\n".encode(encoding))
+    assert read_accounts(path) == [{"phone": "1", "name": "三体"}]
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "."])
@@ -136,7 +173,7 @@ def test_more_users_than_accounts_are_warned_of_once(caplog: pytest.LogCaptureFi
         given_out = [accounts.next("U", made) for _ in range(7)]
     assert given_out == [ANNE, BEN, ANNE, BEN, ANNE, BEN, ANNE]
     assert [record.getMessage() for record in caplog.records] == [
-        "There are more users than the 2 accounts: accounts are shared from here on."
+        "There are more users than accounts (2): accounts are shared from here on."
     ]
 
 

@@ -48,7 +48,7 @@ def _declare(parser: Any) -> None:
 
 
 def _check(loaded: Loaded) -> Checked:
-    from wsoak.load.accounts import BadAccounts
+    from wsoak.load.accounts_file import BadAccounts
     from wsoak.load.host import mistakes_in
     from wsoak.load.options import BadOptions, Options
     from wsoak.load.target_process import TargetFailed, TargetProcess

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         Refused: when an argument cannot be used.
     """
     loaded = load("clean", __doc__, arguments, _declare)
-    from wsoak.load.accounts import BadAccounts
+    from wsoak.load.accounts_file import BadAccounts
     from wsoak.load.checks.rehearsal import Where
     from wsoak.load.host import mistakes_in
     from wsoak.load.options import BadOptions, Options

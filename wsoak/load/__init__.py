@@ -7,6 +7,9 @@
 - ``options``         our options on the command line
 - ``web_form``        the same in the web form, refused in our own words
 - ``accounts``        who the users log in as
+- ``accounts_file``   the accounts of a file, as spreadsheets save it
+- ``cookies``         one jar a user, for HTTP and sockets
+- ``ids``             what tells a message from every other of the run
 - ``tokens``          JSON Web Tokens, minted and renewed
 - ``forgeries``       tokens that a server must refuse
 - ``backoff``         how long to wait before a reconnect

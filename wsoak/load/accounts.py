@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
-import io
-import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from wsoak.judge.terminal import safe
 from wsoak.judge.words import counted, listed, plural
+from wsoak.load.accounts_file import Account, BadAccounts, has_names
 
 log = logging.getLogger(__name__)
-
-Account = dict[str, str]
-
-
-JSON_LINES: Final = (".jsonl", ".ndjson")
 
 SHOWN_CHARACTERS: Final = 200
 """A file's columns are shown up to here."""
@@ -33,74 +26,6 @@ COMMON_COLUMNS: Final = frozenset(
 )
 """Columns that may be named. A CSV file whose header line was forgotten begins with an account: what nobody
 calls a column may be its password."""
-
-
-class BadAccounts(ValueError):
-    """An accounts file that cannot be used; the message is one sentence and shows no account."""
-
-
-def read_accounts(path: Path) -> list[Account]:
-    """The accounts of a file: JSONL (an object a line) where its name ends so, else CSV with a header line.
-
-    Raises:
-        BadAccounts: when it cannot be read, is empty, or has a line that is no account.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise BadAccounts(f"The accounts file {path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError:
-        # not its cause: that holds the whole file
-        raise BadAccounts(f"The accounts file {path} is not UTF-8 text.") from None
-    reader = _read_jsonl if path.suffix in JSON_LINES else _read_csv
-    accounts = reader(path, text)
-    if not accounts:
-        raise BadAccounts(f"The accounts file {path} holds no accounts.")
-    return accounts
-
-
-def _read_jsonl(path: Path, text: str) -> list[Account]:
-    accounts = []
-    # not splitlines: JSON may hold line separators of Unicode's
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            raise BadAccounts(f"Line {number} of the accounts file {path} is not a JSON object.")
-        accounts.append({key: _member(value) for key, value in value.items()})
-    return accounts
-
-
-def _member(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _read_csv(path: Path, text: str) -> list[Account]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] = []
-    accounts = []
-    try:
-        for row in reader:
-            if not row:
-                continue
-            if not header:
-                header = [name.strip() for name in row]
-            elif len(row) == len(header):
-                accounts.append(dict(zip(header, row, strict=True)))
-            else:
-                raise BadAccounts(
-                    f"Line {reader.line_num} of the accounts file {path} has {len(row)} fields, "
-                    f"and its header {len(header)}."
-                )
-    except csv.Error as error:
-        where = f"Line {reader.line_num} of the accounts file {path}"
-        # csv's own words: they quote nothing
-        raise BadAccounts(f"{where} is not CSV: {error}.") from None
-    return accounts
 
 
 def check_columns(path: Path, accounts: Sequence[Account], needs: Mapping[str, Collection[str]]) -> None:
@@ -118,7 +43,7 @@ def check_columns(path: Path, accounts: Sequence[Account], needs: Mapping[str, C
             continue
         lacking = {name: columns for name, columns in needs.items() if not account.keys() >= set(columns)}
         which = f"Account {number} of the" if number > 1 else "The"
-        has = _columns(account, known, sure=path.suffix in JSON_LINES)
+        has = _columns(account, known, sure=has_names(path))
         wants = listed(f"{name} needs {listed(columns)}" for name, columns in lacking.items())
         raise BadAccounts(f"{which} accounts file {path} has {has}; {wants}.")
 
@@ -181,7 +106,7 @@ class Accounts:
         if number >= len(self._own) and not self._warned:
             self._warned = True
             log.warning(
-                "There are more users than the %d accounts: accounts are shared from here on.", len(self._own)
+                "There are more users than accounts (%d): accounts are shared from here on.", len(self._own)
             )
         account = self._own[number % len(self._own)]
         missing = sorted(made(0).keys() - account.keys())

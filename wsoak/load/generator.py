@@ -14,7 +14,8 @@ from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING, WorkerR
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.names import USERS
 from wsoak.ledger.recorder import Recorder
-from wsoak.load.accounts import Account, Accounts, BadAccounts, check_columns, read_accounts
+from wsoak.load.accounts import Accounts, check_columns
+from wsoak.load.accounts_file import Account, BadAccounts, read_accounts
 from wsoak.load.api import HOPELESS, LogIns
 from wsoak.load.checks.answers import HANDSHAKE_S, Prober
 from wsoak.load.checks.routes import RouteProbe

@@ -44,7 +44,7 @@ from wsoak.judge.gates import BadGates
 from wsoak.judge.validity import BY_HAND, BY_SIGNAL, PREFLIGHT, STOPPED_BY_GATE, WORKERS_GONE
 from wsoak.ledger.rundir import UnwritableRun
 from wsoak.load import roster
-from wsoak.load.accounts import BadAccounts
+from wsoak.load.accounts_file import BadAccounts
 from wsoak.load.beginning import Beginning, ChecksFailed, keep_books, workers_producer
 from wsoak.load.collector import Judgement
 from wsoak.load.console import EXIT_USAGE, Console, refuse

@@ -78,7 +78,7 @@ OPTIONS: Final = (
         "Before the load: nothing; a rehearsal; or that and the doors that must be shut.",
         choices=CHECKS,
     ),
-    Option("--accounts", "", "CSV or JSONL file of accounts, one a user.", "FILE", in_web_form=False),
+    Option("--accounts", "", "CSV, JSON or JSONL file of accounts, one a user.", "FILE", in_web_form=False),
     Option("--sockets-per-user", 1, "WebSockets that each user holds open.", "N"),
     Option(
         "--message-rate",

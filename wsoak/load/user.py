@@ -32,7 +32,7 @@ from locust.exception import CatchResponseError, StopUser
 
 from wsoak.ledger import outcomes
 from wsoak.ledger.units import NS_PER_S, s_to_ns
-from wsoak.load.accounts import Account, BadAccounts
+from wsoak.load.accounts_file import Account, BadAccounts
 from wsoak.load.api import UNREADABLE, Answer, answer_of, unreadable
 from wsoak.load.backoff import delay_s, retry_after_s
 from wsoak.load.clock import unix_ns_of

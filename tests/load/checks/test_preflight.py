@@ -22,7 +22,7 @@ from wsoak.judge.findings import find
 from wsoak.ledger.books import Books
 from wsoak.ledger.rundir import RunReader
 from wsoak.load import WebSocketUser
-from wsoak.load.accounts import BadAccounts
+from wsoak.load.accounts_file import BadAccounts
 from wsoak.load.checks.limits import Plan
 from wsoak.load.checks.preflight import Checked, check
 from wsoak.load.checks.rehearsal import Where

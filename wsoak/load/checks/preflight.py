@@ -25,7 +25,7 @@ from wsoak.ledger.outcomes import OPEN, PHASES
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.records import ConnectionRecord, Observation
 from wsoak.ledger.units import NS_PER_MS
-from wsoak.load.accounts import BadAccounts
+from wsoak.load.accounts_file import BadAccounts
 from wsoak.load.checks import routes
 from wsoak.load.checks.doors import doors_of, skipped, try_doors
 from wsoak.load.checks.limits import Means, Plan, limit_steps
