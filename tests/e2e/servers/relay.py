@@ -6,7 +6,7 @@
 |---|---|
 | lose | never arrives |
 | repeat | arrives twice |
-| swap | arrives after the next one |
+| swap | arrives after the next one; unchanged, and not counted, where none comes within ``HELD_S`` |
 
 Counts: ``sockets``, ``struck`` (messages).
 """
@@ -24,6 +24,8 @@ TEXT, CLOSE = 0x81, 0x88
 """First bytes of whole frames (RFC 6455 section 5.2)."""
 SWITCHED = b"HTTP/1.1 101"
 READ_BYTES = 65536
+HELD_S = 2.0
+"""A message whose next one does not come, as the load has ended, is not held back for ever."""
 
 Way = Callable[[bytes], tuple[bytes, bytes]]
 """Says of a frame what arrives of it at once, and what after the next one."""
@@ -74,18 +76,29 @@ class Relay:
     async def _frames(self, server: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         texts, held = 0, b""
         while True:
-            frame = await whole_frame(server)
+            coming = asyncio.ensure_future(whole_frame(server))
+            if held and not (await asyncio.wait({coming}, timeout=HELD_S))[0]:
+                held = await self._unchanged(held, writer)
+            frame = await coming
             texts += frame[0] == TEXT
             if frame[0] == TEXT and texts == STRUCK:
                 self.struck += 1
                 at_once, held = self._way(frame)
                 writer.write(at_once)
-            elif frame[0] in (TEXT, CLOSE):
-                writer.write(frame + held if frame[0] == TEXT else held + frame)
+            elif frame[0] == TEXT:
+                writer.write(frame + held)
                 held = b""
             else:
+                if frame[0] == CLOSE and held:
+                    held = await self._unchanged(held, writer)
                 writer.write(frame)
             await writer.drain()
+
+    async def _unchanged(self, held: bytes, writer: asyncio.StreamWriter) -> bytes:
+        self.struck -= 1
+        writer.write(held)
+        await writer.drain()
+        return b""
 
 
 async def whole_frame(server: asyncio.StreamReader) -> bytes:
