@@ -51,9 +51,13 @@ class Picture(NamedTuple):
 
 
 def write_report(run: Run) -> Path:
-    """Write ``report.html``, ``charts/*.png`` and ``findings.json`` into the run; the report's path."""
+    """Write ``report.html`` and ``charts/*.png`` into the run; the report's path.
+
+    ``findings.json`` as well where the run has none, as when it was killed: what a run said itself stays.
+    """
     drawn = draw_all(run, run.path / CHARTS_DIRECTORY)
-    write_findings(run)
+    if not (run.path / FINDINGS_FILE).exists():
+        write_findings(run)
     path = run.path / REPORT_FILE
     path.write_text(html(run, drawn), encoding="utf-8")
     return path

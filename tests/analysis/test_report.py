@@ -366,3 +366,16 @@ def test_a_long_healthy_run_is_readable(tmp_path: Path) -> None:
     _, tags = page_of(path)
 
     assert "11 min 40 s" in tags.text
+
+
+def test_a_report_keeps_the_findings_that_the_run_wrote_itself(own_scene: Scene) -> None:
+    path = own_scene("mixed")
+    (path / FINDINGS_FILE).write_text('["as the run said"]')
+    report.write_report(load(path))
+    assert json.loads((path / FINDINGS_FILE).read_text()) == ["as the run said"]
+
+    (path / FINDINGS_FILE).unlink()
+    run = load(path)
+    report.write_report(run)
+    written = json.loads((path / FINDINGS_FILE).read_text())
+    assert [finding["id"] for finding in written] == [finding.id for finding in run.findings]

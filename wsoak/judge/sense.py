@@ -165,12 +165,23 @@ _OUTCOMES: Final = frozenset(word for word in OUTCOMES if word == OPEN or is_fai
 
 
 def _outcome(label: Label) -> str | None:
-    if rejected_status(label.value) is not None or label.value.startswith("rejected-*"):
+    status = rejected_status(label.value)
+    if status is not None:
+        possible = status in _STATUSES and status != _SWITCHING
+        return (
+            None
+            if possible
+            else f'no handshake is "{label.value}": take a status from 100 to 999, and not 101'
+        )
+    if label.value.startswith("rejected-*"):
         return None
     if label.value in OUTCOMES and label.value not in _OUTCOMES:
         return f'"{label.value}" is not the server\'s doing, and in no rate'
     return _one_of(_OUTCOMES)(label)
 
+
+_STATUSES: Final = range(100, 1000)
+_SWITCHING: Final = 101
 
 _DETAILS: Final = frozenset(
     word for name, word in vars(outcomes).items() if name.startswith("DETAIL_") and isinstance(word, str)

@@ -119,7 +119,6 @@ DETAIL_CLOSE_TIMEOUT: Final = "close-timeout"
 DETAIL_PROTOCOL: Final = "protocol-violation"
 DETAIL_INVALID_ON_WIRE: Final = "invalid-on-wire"
 DETAIL_BAD_REASON: Final = "bad-reason"
-DETAIL_WRITE_FAILED: Final = "write-failed"
 
 RUN_ENDED: Final = "run ended"
 """The reason of a close that the harness makes at the end of a run or of a user; never an error."""
