@@ -3,11 +3,19 @@
 A figure that gets worse with load (the logarithm of p99, the share of failures) is measured at each step,
 with noise. Its isotonic regression on load is the best fit that never gets better with more load; the
 capacity is where that fit, interpolated, crosses the limit. "The highest step that passed" would be the step
-below, and wrong by half a step on average. The interval is by a bootstrap that draws each step's figure anew
-from its own error, and repeats the fit.
+below, and wrong by half a step on average.
+
+The interval is by a bootstrap that draws each step's figure anew, and repeats the fit. A figure is off by
+its own error, which the step's blocks show, and by what makes two steps at one load differ, which they do
+not: that is taken from repeated steps, and from how far the others lie off the lines of their neighbours,
+with ``STEP_NOISE`` as a first guess. And how the figure bends between two steps nobody has measured: each fit
+crosses the limit somewhere between where the straight line does and where the lines through the neighbouring
+steps do; where it jumps, anywhere between both steps. ``python -m bench.capacity_coverage`` simulates how
+often the interval holds the truth.
 
 Sources: Barlow, Bartholomew, Bremner and Brunk, Statistical Inference under Order Restrictions (1972), for
-the regression; Gasser, Sroka and Jennen-Steinmetz, Biometrika 73 (1986), for the noise of single points.
+the regression; Gasser, Sroka and Jennen-Steinmetz, Biometrika 73 (1986), for the noise of single points;
+Smyth, Stat. Appl. Genet. Mol. Biol. 3 (2004), for variances that are pulled, and Student's draws with them.
 """
 
 from __future__ import annotations
@@ -26,6 +34,12 @@ DRAWS: Final = 2000
 SEED: Final = 20_260_101
 PRIOR_FREEDOM: Final = 4.0
 """A step's own spread is pulled towards that of all steps as if those were so many readings."""
+MEDIAN_SQUARE: Final = 0.4549
+"""The median of the square of a standard normal variable."""
+LEAST_FREEDOM: Final = 3.0
+"""A spread is worth so many readings at least: with fewer its tails would be without end."""
+STEP_NOISE: Final = 0.05
+"""By how much two steps' figures at one load differ, as logarithms, where nothing else is known: a 20th."""
 LEAST_STEPS: Final = 3
 SAME_SHARE: Final = 0.03
 """Loads that differ by no more than this share are one load that was tried more than once."""
@@ -61,7 +75,12 @@ class Capacity:
 
 
 def capacity_at(
-    loads: Sequence[float], bad: Sequence[float], errors: Sequence[float], limit: float, seed: int = SEED
+    loads: Sequence[float],
+    bad: Sequence[float],
+    errors: Sequence[float],
+    limit: float,
+    step_noise: float | None = STEP_NOISE,
+    seed: int = SEED,
 ) -> Capacity:
     """The load at which ``bad`` reaches ``limit``.
 
@@ -71,6 +90,8 @@ def capacity_at(
         errors: each figure's standard error; NaN where it is not known, and then taken from how the figures
             of neighbouring steps scatter.
         limit: in terms of ``bad``.
+        step_noise: the standard deviation between steps at one load, in terms of ``bad``, before the steps
+            have said anything of it; their own errors' where it is not known.
 
     Raises:
         NoCapacity: when there are fewer than ``LEAST_STEPS`` loads, or figures that are no numbers.
@@ -83,12 +104,13 @@ def capacity_at(
         raise NoCapacity("Loads must be positive, and every step must have its figure.")
     sd = np.where(np.isfinite(sd), sd, scatter(x, y))
     points, fitted = isotonic(x, y)
-    random = np.random.default_rng(seed)
-    _, fits = isotonic(x, y + sd * random.standard_normal((DRAWS, len(y))))
+    between, freedom = noise_between(x, y, sd, float(np.median(sd)) if step_noise is None else step_noise)
+    off = np.sqrt(sd**2 + between**2) * np.random.default_rng(seed).standard_t(freedom, (DRAWS, len(y)))
+    _, fits = isotonic(x, y + off)
+    least, most = bounds(points, fits, limit)
     tail = 100 * (1 - CONFIDENCE) / 2
-    # how a curve bends between two steps nobody has measured: the lower bound supposes the worst
-    low = np.percentile(cautious(points, fits, limit), tail, method="inverted_cdf")
-    high = np.percentile(crossing(points, fits, limit), 100 - tail, method="inverted_cdf")
+    low = np.percentile(least, tail, method="inverted_cdf")
+    high = np.percentile(most, 100 - tail, method="inverted_cdf")
     found = float(crossing(points, fitted, limit))
     value = min(found, float(points[-1]))
     estimate = Estimate(value, min(float(low), value), max(float(high), value))
@@ -153,14 +175,61 @@ def crossing(points: Array, fitted: Array, limit: float) -> Array:
     return _outside(points, beyond, points[ends - 1] + low * (points[ends] - points[ends - 1]))
 
 
-def cautious(points: Array, fitted: Array, limit: float) -> Array:
-    """As ``crossing``, on a straight line; where a fit jumps across the limit, at the step before it."""
+def bounds(points: Array, fitted: Array, limit: float) -> tuple[Array, Array]:
+    """The loads between which each fit passes the limit, however it bends between its points.
+
+    A curve that bends one way lies, between two points, between the straight line through them and the lines
+    through each of them and its other neighbour. Where a fit jumps across the limit, they are the two points.
+    Infinite where it never passes; from 0 to the first point where it is beyond from there on.
+    """
     beyond = _beyond(fitted, limit)
-    ends = np.clip(beyond, 1, len(points) - 1)
+    last = len(points) - 1
+    ends = np.clip(beyond, 1, last)
+    left, right = points[ends - 1], points[ends]
     below, above = _at(fitted, ends - 1), _at(fitted, ends)
-    share = (limit - below) / np.where(above > below, above - below, 1.0)
-    share = np.where(_jumps(fitted, limit), 0.0, share)
-    return _outside(points, beyond, points[ends - 1] + share * (points[ends] - points[ends - 1]))
+    chord = left + (limit - below) * _per(right - left, above - below)
+    before, after = np.maximum(ends - 2, 0), np.minimum(ends + 1, last)
+    from_left = left + (limit - below) * _per(left - points[before], below - _at(fitted, before))
+    from_right = right - (above - limit) * _per(points[after] - right, _at(fitted, after) - above)
+    guesses = np.stack(
+        [
+            chord,
+            np.where(ends >= 2, from_left, chord),
+            np.where(ends < last, from_right, chord),
+        ]
+    )
+    jumps = _jumps(fitted, limit)
+    least = np.where(jumps, left, np.clip(guesses.min(axis=0), left, right))
+    most = np.where(jumps, right, np.clip(guesses.max(axis=0), left, right))
+    return _outside(points, beyond, least), np.where(beyond == 0, points[0], _outside(points, beyond, most))
+
+
+def _per(width: Array, rise: Array) -> Array:
+    """How far a line goes for each unit that it rises; infinite where it does not."""
+    return np.where(rise > 0, width / np.where(rise > 0, rise, 1.0), np.inf)
+
+
+def noise_between(loads: Array, bad: Array, errors: Array, prior: float) -> tuple[float, float]:
+    """The standard deviation between steps at one load, and of how many readings it is worth; sorted loads.
+
+    From how far the figures lie off the lines of their neighbours, on logarithms of the load, and repeated
+    ones off their mean, beyond what their own ``errors`` explain. Of the former a median is taken, without
+    those beside a jump, as a bend is no noise. The ``prior`` counts as one reading.
+    """
+    points, inverse, counts = np.unique(loads, return_inverse=True, return_counts=True)
+    means = np.bincount(inverse, bad) / counts
+    off = off_neighbours(np.log(points), means)
+    rises = np.diff(isotonic(loads, bad)[1])
+    if rises.max() > JUMP_SHARE * rises.sum():
+        jump = int(np.argmax(rises))
+        off = np.delete(off, [place for place in (jump - 1, jump) if 0 <= place < len(off)])
+    own = float(np.mean(errors**2))
+    # a median tells half as much as a mean
+    worth, repeats = len(off) / 2, len(bad) - len(points)
+    excess = worth * (float(np.median(off**2)) / MEDIAN_SQUARE - own) if len(off) else 0.0
+    excess += float(((bad - means[inverse]) ** 2).sum()) - repeats * own
+    spread = math.sqrt((prior**2 + max(0.0, excess)) / (1 + worth + repeats))
+    return spread, max(LEAST_FREEDOM, 1 + worth + repeats)
 
 
 def between(points: Array, fitted: Array, loads: Array) -> Array:
@@ -238,13 +307,19 @@ def scatter(loads: Array, bad: Array) -> float:
     A curve's own bend counts as noise, so that it errs on the wide side.
     """
     points, inverse = np.unique(loads, return_inverse=True)
-    means = np.bincount(inverse, bad) / np.bincount(inverse)
-    if len(points) < 3:
-        return 0.0
+    off = off_neighbours(points, np.bincount(inverse, bad) / np.bincount(inverse))
+    return float(np.sqrt(np.mean(off**2))) if len(off) else 0.0
+
+
+def off_neighbours(points: Array, means: Array) -> Array:
+    """How far each point but the first and last lies off the line of its neighbours.
+
+    Scaled so that on a straight line with noise their variance is that of single figures.
+    """
     left, middle, right = points[:-2], points[1:-1], points[2:]
     share = (middle - left) / (right - left)
     off = means[1:-1] - (means[:-2] * (1 - share) + means[2:] * share)
-    return float(np.sqrt(np.mean(off**2 / (1 + share**2 + (1 - share) ** 2))))
+    return np.asarray(off / np.sqrt(1 + share**2 + (1 - share) ** 2))
 
 
 def standard_errors(blocks: Sequence[Sequence[float]]) -> list[float]:

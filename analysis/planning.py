@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from analysis import saturation
-from analysis.capacity import Capacity, NoCapacity, Nodes, capacity_at, nodes, standard_errors
+from analysis.capacity import STEP_NOISE, Capacity, NoCapacity, Nodes, capacity_at, nodes, standard_errors
 from analysis.estimate import Estimate, plain
 from analysis.frames import Run, number
 from analysis.saturation import Little, Saturation
@@ -219,6 +219,8 @@ def _capacity(used: Sequence[Row], asked: Asked, missing: dict[str, str]) -> Cap
             [slo.bad(row.value) for row in measured if row.value is not None],
             [row.error for row in measured],
             slo.bad(slo.limit.value),
+            # of shares nobody knows how much two steps differ
+            STEP_NOISE if slo.limit.dimension == "seconds" else None,
         )
     except NoCapacity as error:
         missing["capacity"] = str(error)
@@ -313,8 +315,8 @@ def _fit_limits(asked: Asked, used: Sequence[Row], found: Capacity | None) -> It
                 "capacity is below it. Repeat with lower steps."
             )
     if found is not None and found.jump is not None:
-        is_bound = math.isclose(found.estimate.low, found.jump[0])
-        bound = ", and the lower bound is the step before" if is_bound else ""
+        are_bounds = all(map(math.isclose, (found.estimate.low, found.estimate.high), found.jump))
+        bound = ", and the interval reaches from step to step" if are_bounds else ""
         yield (
             f"Between {found.jump[0]:,.0f} and {found.jump[1]:,.0f} {unit} the figure jumps across the "
             f"objective: where exactly is not known{bound}. Finer steps there would tell."

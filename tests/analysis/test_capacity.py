@@ -91,7 +91,8 @@ SURE: Final = [0.0] * 5
 
 
 def test_equal_arguments_give_equal_intervals() -> None:
-    arguments = ([10, 20, 30, 40, 50], [1.0, 1.1, 1.3, 2.0, 3.0], [0.1] * 5, 1.5)
+    loads = [10, 20, 30, 40, 50]
+    arguments = (loads, list(map(math.log, loads)), [0.01] * 5, math.log(34), 0.01)
     assert capacity_at(*arguments) == capacity_at(*arguments)
     assert capacity_at(*arguments, seed=1) != capacity_at(*arguments, seed=2)
 
@@ -333,7 +334,7 @@ def test_steps_at_which_all_failed_missed_the_objective(tmp_path: Path) -> None:
     assert [row.kept for row in plan.rows] == [True, True, True, False, False]
     assert plan.capacity is not None
     assert plan.capacity.estimate.low == 45
-    assert any("the lower bound is the step before" in limit for limit in plan.limits)
+    assert any("the interval reaches from step to step" in limit for limit in plan.limits)
     assert planning.contradiction(plan.used, "sockets") == ""
     assert len(plan.scaled) == 3
 
@@ -503,7 +504,7 @@ def test_a_step_that_missed_below_one_that_kept_is_called_noise(
     assert all(limit.startswith(told) for limit in said)
 
 
-def test_where_the_lower_bound_is_not_the_step_before_a_jump_nobody_says_so(tmp_path: Path) -> None:
+def test_where_the_interval_is_wider_than_the_jump_nobody_says_so(tmp_path: Path) -> None:
     p99s_ms, _ = CONTRADICTIONS["one step"]
     table = timed_table(tmp_path / "table.csv", p99s_ms)
     plan = planning.plan_of_table(table, Asked(slo("response p(99) < 50ms")))
@@ -511,7 +512,7 @@ def test_where_the_lower_bound_is_not_the_step_before_a_jump_nobody_says_so(tmp_
     assert plan.capacity.jump == (120.0, 150.0)
     assert plan.capacity.estimate.low < 120
     assert any("the figure jumps across" in limit for limit in plan.limits)
-    assert not any("lower bound is the step before" in limit for limit in plan.limits)
+    assert not any("the interval reaches from step to step" in limit for limit in plan.limits)
 
 
 RAYTRACER: Final = [
