@@ -16,24 +16,28 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from analysis.baseline import LEAST_RUNS
+from analysis.baseline import LEAST_RUNS, scatter_borne
 from analysis.named import WHAT, every, some_path
 from analysis.recording import RECORDING_FILE, Recording
 from analysis.regression import (
     DEFAULT_FIGURE,
     SHARE_TOLERANCE,
+    SOUGHT,
     TOLERANCE,
+    allowance,
     as_json,
     as_text,
     measure,
     member,
     regression,
+    scale,
     verdict,
 )
 from wsoak.judge.quantity import quantity
-from wsoak.judge.slo import BadSlo
+from wsoak.judge.slo import BadSlo, Slo
 from wsoak.judge.terminal import safe
 
+RUNS: Final = 8
 EXIT_CODES: Final = {"pass": 0, "fail": 1, "unsound": 2, "inconclusive": 3, "invalid": 4}
 USAGE_ERROR: Final = 2
 STDERR: Final = 2
@@ -56,7 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     for side in (BEFORE, AFTER):
         recording.add_argument(f"--{side}", metavar="URL", required=True, help=f"the server {side}")
     recording.add_argument(
-        "--runs", metavar="N", type=int, default=LEAST_RUNS, help=f"runs a side ({LEAST_RUNS})"
+        "--runs", metavar="N", type=int, default=RUNS, help=f"runs a side, {LEAST_RUNS} or more ({RUNS})"
     )
     recording.add_argument(
         "locust", metavar="-- ARGUMENTS", nargs="+", help="Locust's own: users, scenarios, --run-time"
@@ -96,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
                 f"--{wrong} names no server: write http(s)://HOST[:PORT][/PREFIX] or ws(s)://…, without "
                 "credentials, query or fragment."
             )
+        print(promise(options.runs, of, options.tolerance), file=sys.stderr)
         sides = record(options.directory, options.before, options.after, options.runs, options.locust)
     else:
         sides = every(options.before), every(options.after)
@@ -103,6 +108,17 @@ def run(options: argparse.Namespace) -> int:
     found = regression(was, now, of, options.figure, options.tolerance)
     print(as_json(found) if options.json else as_text(found, of))
     return EXIT_CODES[verdict(found)]
+
+
+def promise(runs: int, of: Slo, tolerance: float | None) -> str:
+    """What so many runs a side can find, in a sentence."""
+    relative, allowed = allowance(of, tolerance)
+    beyond = scale(SOUGHT * allowed, relative) - scale(allowed, relative)
+    borne, unit = scatter_borne(runs, beyond), "%" if relative else "points"
+    return (
+        f"{runs} runs a side find a server that is {100 * SOUGHT * allowed:.3g} {unit} worse in nine of ten "
+        f"comparisons, where the runs of one differ by {100 * borne:.2g} {unit} (standard deviation) or less."
+    )
 
 
 def record(
@@ -148,8 +164,8 @@ def order(runs: int) -> list[str]:
 def misuse_of(locust: Sequence[str], runs: int, directory: Path) -> str:
     """What is wrong with the arguments for recording, in a sentence; empty if nothing."""
     given = [argument.split("=", 1)[0] for argument in locust]
-    if runs < 1:
-        return "Record one run a side or more (--runs)."
+    if runs < LEAST_RUNS:
+        return f"Fewer than {LEAST_RUNS} runs a side can neither pass nor fail: take more (--runs)."
     if taken := [name for name in given if name in OURS]:
         return f"{taken[0]} is no argument of a recorded run: leave it out."
     if not any(name in BOUNDED for name in given):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from analysis.baseline import LEAST_RUNS, LEVEL, Shift, judge
+from analysis.baseline import LEAST_RUNS, Shift, judge
 from analysis.estimate import plain
 from analysis.frames import number
 from analysis.gate import UNDER_WAY
@@ -33,6 +33,8 @@ from wsoak.ledger.rundir import RunReader
 
 TOLERANCE: Final = 0.10
 """How much longer a duration may be, as a share of the baseline's."""
+SOUGHT: Final = 2
+"""How many runs are needed is said for a candidate that is worse by so many times what is allowed."""
 SHARE_TOLERANCE: Final = 0.005
 """How much less of a share may succeed, as a difference of shares."""
 LENGTH_SHARE: Final = 0.1
@@ -139,8 +141,7 @@ def regression(
 ) -> Regression:
     """The verdict on the runs ``after``. ``tolerance``: a share of the baseline's figure, or for shares a
     difference of shares."""
-    relative = of.limit.dimension == "seconds"
-    allowed = tolerance if tolerance is not None else TOLERANCE if relative else SHARE_TOLERANCE
+    relative, allowed = allowance(of, tolerance)
     unsound, missing = tuple(_unsound(before, after)), tuple(_missing(before, after))
     invalid = tuple(
         f"{safe(run.run_id, 60)}: {doubt.reason}"
@@ -150,11 +151,46 @@ def regression(
     )
     shift = None
     if not unsound and not missing:
-        scale = math.log1p(allowed) if relative else allowed
-        shift = judge(_bad(before, of), _bad(after, of), scale)
+        pairs = in_pairs(before, after)
+        shift = judge(
+            _bad(before if pairs is None else pairs[0], of),
+            _bad(after if pairs is None else pairs[1], of),
+            scale(allowed, relative),
+            paired=pairs is not None,
+            sought=scale(SOUGHT * allowed, relative),
+        )
     return Regression(
         figure, tuple(before), tuple(after), relative, allowed, shift, unsound, missing, invalid
     )
+
+
+def allowance(of: Slo, tolerance: float | None) -> tuple[bool, float]:
+    """Whether a figure is judged by shares of the baseline's, and how much worse it may be."""
+    relative = of.limit.dimension == "seconds"
+    return relative, tolerance if tolerance is not None else TOLERANCE if relative else SHARE_TOLERANCE
+
+
+def scale(share: float, relative: bool) -> float:
+    """How much worse, in terms of the figures that are judged: durations by their logarithms."""
+    return math.log1p(share) if relative else share
+
+
+def in_pairs(
+    before: Sequence[Member], after: Sequence[Member]
+) -> tuple[Sequence[Member], Sequence[Member]] | None:
+    """The runs of both sides by time, where they were made by turns; ``None`` where they were not.
+
+    By turns: the first two runs are one of each side, and so are the next two, and so on.
+    """
+    sides = {id(run): side for side, runs in enumerate((before, after)) for run in runs}
+    in_time = sorted((*before, *after), key=lambda run: run.started_at)
+    turns = [in_time[place : place + 2] for place in range(0, len(in_time), 2)]
+    if any(sorted(sides[id(run)] for run in turn) != [0, 1] for turn in turns):
+        return None
+    if len({run.started_at for run in in_time}) < len(in_time):
+        return None
+    ordered = [sorted(turn, key=lambda run: sides[id(run)]) for turn in turns]
+    return [turn[0] for turn in ordered], [turn[1] for turn in ordered]
 
 
 def _bad(runs: Sequence[Member], of: Slo) -> list[float]:
@@ -250,6 +286,8 @@ def as_plain(found: Regression) -> dict[str, Any]:
         "upper": None if shift is None else plain(worse(found, shift.upper)),
         "p": None if shift is None else shift.p,
         "indicative": None if shift is None else shift.indicative,
+        "paired": None if shift is None else shift.paired,
+        "needed": None if shift is None else shift.needed,
         "unsound": list(found.unsound),
         "missing": list(found.missing),
         "invalid": list(found.invalid),
@@ -298,12 +336,20 @@ def sentences(found: Regression) -> Iterator[str]:
     if shift is None:
         return
     told = shown(found, worse(found, shift.shift))
-    yield f"{told}, {upper(found)}; {allowed(found)} is allowed; p = {shift.p:.3g}."
+    by = "by pairs" if shift.paired else "not by pairs, as they were not made by turns"
+    chance = f"p = {shift.p:.3g} if it were just that; judged {by}"
+    yield f"{told}, {upper(found)}; {allowed(found)} is allowed; {chance}."
     yield few(found) or _WHY[shift.verdict]
+    if shift.verdict == "inconclusive" and shift.needed is not None:
+        sought = shown(found, SOUGHT * found.tolerance)
+        yield (
+            f"Where runs differ as much as these, {shift.needed} a side find a candidate that is {sought} in "
+            "nine of ten comparisons."
+        )
 
 
 _WHY: Final[Mapping[str, str]] = {
-    "fail": "The candidate is worse: its runs rank behind the baseline's, and by more than is allowed.",
+    "fail": "The candidate is worse, and by more than is allowed.",
     "pass": "The candidate is not worse than is allowed, as far as 95 % can say.",
     "inconclusive": "Neither can be said: the runs differ too much among themselves.",
 }
@@ -314,10 +360,9 @@ def few(found: Regression) -> str:
     shift = found.shift
     if shift is None or not shift.indicative:
         return ""
-    least = f", and their least p is {shift.best_p:.2g}" if shift.best_p > LEVEL else ""
     return (
         f"Indicative only: {counted(len(found.after), 'run')} beside {len(found.before)} can neither pass "
-        f"nor fail{least}; take {LEAST_RUNS} or more a side."
+        f"nor fail; take {LEAST_RUNS} or more a side."
     )
 
 

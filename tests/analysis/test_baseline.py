@@ -13,87 +13,95 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu
+from scipy.stats import ttest_ind, ttest_rel
 
 from analysis import baseline_command
 from analysis.__main__ import main
-from analysis.baseline import judge, mann_whitney
+from analysis.baseline import LEAST_RUNS, LEVEL, judge, runs_needed, scatter_borne
 from analysis.baseline_command import AFTER, BEFORE, command, is_server, misuse_of, order
 from analysis.beside import beside
 from analysis.recording import RECORDING_FILE
 from analysis.regression import as_text, measure, member, regression, verdict
+from bench.baseline_power import NOISES, failing
 from tests.analysis.long_runs import Second, written
 from wsoak.judge.slo import BadSlo
 
 # ----------------------------------------------------------------------------------------------- simulation
 
-NOISE: Final = 0.08
 TOLERANCE: Final = math.log1p(0.10)
 
 
-def verdicts(regression_: float, count: int = 3000, runs: int = 5) -> dict[str, float]:
-    """The share of each verdict on sets of runs that differ by 8 % among themselves."""
-    random = np.random.default_rng(21)
-    found = [
-        judge(
-            NOISE * random.standard_normal(runs),
-            math.log1p(regression_) + NOISE * random.standard_normal(runs),
-            TOLERANCE,
-        ).verdict
-        for _ in range(count)
-    ]
-    return {word: found.count(word) / count for word in ("pass", "fail", "inconclusive")}
+@pytest.mark.parametrize("name", NOISES)
+def test_identical_builds_fail_in_2_percent_of_comparisons_or_less(name: str) -> None:
+    row = failing(name, LEAST_RUNS, 2000, shifts=(0.0, 0.10))
+    assert row.by_shift[0.0] <= 0.02
+    # and one that is worse by just what is allowed in as many as the test's level says
+    assert row.by_shift[0.10] <= LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / 2000)
 
 
-def test_identical_builds_fail_in_2_percent_of_comparisons() -> None:
-    # 2.0 %, give or take twice the error of 3,000 comparisons
-    assert verdicts(0.0)["fail"] <= 0.02 + 2 * math.sqrt(0.02 * 0.98 / 3000)
+def test_a_regression_of_20_percent_is_found_in_9_of_10_comparisons_by_as_many_runs_as_are_said() -> None:
+    runs = runs_needed(math.sqrt(2) * 0.08, math.log1p(0.20) - TOLERANCE)
+    assert runs is not None
+    found = failing("8 %, each run by itself", runs, 1500, shifts=(0.20,)).by_shift[0.20]
+    assert 0.88 <= found <= 0.94
 
 
-def test_a_regression_of_20_percent_is_found_in_9_of_10_comparisons() -> None:
-    assert verdicts(0.20)["fail"] >= 0.90
+def test_pairs_bear_a_machine_with_better_hours_and_worse() -> None:
+    random = np.random.default_rng(3)
+    hours = 0.3 * np.arange(8)
+    before, after = (hours + 0.02 * random.standard_normal(8) for _ in range(2))
+    apart, paired = (judge(before, after + math.log(1.3), TOLERANCE, paired=by) for by in (False, True))
+    assert (apart.verdict, paired.verdict) == ("inconclusive", "fail")
 
 
 def test_a_build_that_is_much_worse_never_passes() -> None:
-    assert verdicts(0.30, count=1000)["pass"] == 0
+    random = np.random.default_rng(21)
+    for _ in range(1000):
+        before, after = 0.08 * random.standard_normal((2, 5))
+        assert judge(before, after + math.log(1.3), TOLERANCE, paired=True).verdict != "pass"
 
 
-def test_the_upper_bound_covers_the_truth_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_upper_bound_covers_the_truth_as_often_as_it_says(paired: bool) -> None:
     random = np.random.default_rng(22)
-    bounds = [judge(random.standard_normal(5), 1 + random.standard_normal(5), 0.1).upper for _ in range(1500)]
-    assert 0.94 <= np.mean([bound >= 1 for bound in bounds]) <= 0.975
+    bounds = [
+        judge(random.standard_normal(5), 1 + random.standard_normal(5), 0.1, paired=paired).upper
+        for _ in range(1500)
+    ]
+    assert 0.935 <= np.mean([bound >= 1 for bound in bounds]) <= 0.975
 
 
 # ----------------------------------------------------------------------------------------------- estimators
 
 
-@pytest.mark.parametrize(("m", "n"), [(1, 1), (1, 6), (5, 5), (3, 8), (10, 10), (12, 4)])
-def test_the_exact_p_is_scipys(m: int, n: int) -> None:
+@pytest.mark.parametrize("n", [2, 5, 12])
+def test_the_p_of_pairs_is_scipys(n: int) -> None:
+    random = np.random.default_rng(n)
+    for _ in range(20):
+        before, after = random.standard_normal((2, n))
+        expected = ttest_rel(after - 0.1, before, alternative="greater").pvalue
+        assert judge(before, after, 0.1, paired=True).p == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("m", "n"), [(2, 2), (5, 5), (3, 8), (12, 4)])
+def test_the_p_of_sets_is_scipys(m: int, n: int) -> None:
     random = np.random.default_rng(m * 100 + n)
     for _ in range(20):
         before, after = random.standard_normal(m), random.standard_normal(n)
-        expected = mannwhitneyu(after, before, alternative="greater", method="exact").pvalue
-        assert mann_whitney(before, after) == pytest.approx(expected, abs=1e-12)
+        expected = ttest_ind(after - 0.1, before, equal_var=False, alternative="greater").pvalue
+        assert judge(before, after, 0.1).p == pytest.approx(expected, abs=1e-12)
 
 
-TIES: Final = {
-    "all alike": ([1, 1, 1], [1, 1, 1], 1.0),
-    "apart": ([1, 1, 1], [2, 2, 2], 1 / 20),
-    # of the 6 splits of {1, 2, 2, 3} those with 2 + 3 are two, and nothing ranks higher
-    "one tie": ([1, 2], [2, 3], 2 / 6),
-}
+@pytest.mark.parametrize(("scatter", "beyond"), [(0.05, 0.087), (0.113, 0.087), (0.3, 0.1)])
+def test_so_many_runs_are_needed_and_one_less_is_not_enough(scatter: float, beyond: float) -> None:
+    runs = runs_needed(scatter, beyond)
+    assert runs is not None
+    borne = [math.sqrt(2) * scatter_borne(count, beyond) for count in (runs - 1, runs)]
+    assert borne[0] < scatter <= borne[1] or runs == LEAST_RUNS
 
 
-@pytest.mark.parametrize(("before", "after", "p"), TIES.values(), ids=TIES)
-def test_ties_count_half(before: list[float], after: list[float], p: float) -> None:
-    assert mann_whitney(np.array(before, float), np.array(after, float)) == pytest.approx(p)
-
-
-def test_large_sets_with_ties_are_near_the_exact_test() -> None:
-    random = np.random.default_rng(23)
-    before, after = random.integers(0, 40, 30).astype(float), random.integers(4, 44, 30).astype(float)
-    expected = mannwhitneyu(after, before, alternative="greater", method="asymptotic").pvalue
-    assert mann_whitney(before, after) == pytest.approx(expected, rel=1e-6)
+def test_where_thousands_of_runs_are_needed_no_number_is_said() -> None:
+    assert runs_needed(10.0, 0.01) is None
 
 
 JUDGED: Final = {
@@ -185,7 +193,6 @@ def test_sets_of_runs_are_judged(
     out = capsys.readouterr().out
     assert out.startswith(f"{word}  response p(99)")
     assert ("Indicative only" in out) is (len(after) < 5)
-    assert ("their least p is 0.17" in out) is (len(after) == 1)
 
 
 def test_the_json_has_both_sets_and_the_shift(
@@ -317,7 +324,8 @@ MISUSES: Final = {
     "endless": (["EchoUser", "-u", "3"], 5, "would never end"),
     "a host of one's own": (["-t", "5s", "--host", "http://x"], 5, "--host is no argument"),
     "a run directory of one's own": (["-t", "5s", "--run-dir=x"], 5, "--run-dir is no argument"),
-    "no runs": (["-t", "5s"], 0, "one run a side"),
+    "no runs": (["-t", "5s"], 0, "can neither pass nor fail"),
+    "three runs": (["-t", "5s"], 3, "can neither pass nor fail"),
 }
 
 
@@ -392,7 +400,7 @@ class StandIn:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(baseline_command, "command", stand_in)
-            sides = ["--before", ONE, "--after", OTHER, *more]
+            sides = ["--before", ONE, "--after", OTHER, "--runs", "5", *more]
             code = main(["baseline", "record", str(directory), *sides, "--", "EchoUser", "-t", "5s"])
         return code, directory
 
@@ -477,8 +485,8 @@ def test_recorded_together_nothing_but_the_host_may_differ(
     stand_in: StandIn,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    runs = {ONE: [made(10.0)], OTHER: [made(10.001, **{"host": OTHER, **fields})]}
-    assert stand_in.record(runs, "--runs", "1")[0] == 2
+    others = [made(value, **{"host": OTHER, **fields}) for value in SAME_MS]
+    assert stand_in.record({ONE: [made(value) for value in BASE_MS], OTHER: others})[0] == 2
     told = capsys.readouterr().out
     assert why in told
     assert "The host" not in told
