@@ -77,6 +77,9 @@ BY_HAND: Final = "stopped"
 WORKERS_GONE: Final = "workers-gone"
 """How a run ended whose workers have all ended, or were lost, before it."""
 
+INTERNAL_ERROR: Final = "internal-error"
+"""How a run ended in which our own code failed."""
+
 STOPPED_BY_GATE: Final = "gate"
 """How a run ended that a gate with ``abort = true`` has stopped."""
 
@@ -127,9 +130,9 @@ def doubts(
     stopped = _STOPPED_IN_CHECKS.get(str(header.get("ended_by")), "")
     if stopped and header.get("load_began") is False:
         return [_without_load(stopped), *_damaged(damaged)]
-    checks = [*_ALWAYS] if under_way else [_cut, _no_data, *_ALWAYS, *_AT_THE_END]
+    checks = [*_ALWAYS] if under_way else [_cut, _internal_error, _no_data, *_ALWAYS, *_AT_THE_END]
     if _has_nothing_to_judge(books, header):
-        checks = [] if under_way else [_cut, _no_data]
+        checks = [] if under_way else [_cut, _internal_error, _no_data]
     found = [doubt for check in checks for doubt in check(books, header)]
     cut = not under_way and header.get("ended_at") is None
     # its writer may be in the middle of a line of each file
@@ -152,6 +155,16 @@ def _without_load(reason: str) -> Doubt:
 
 
 # ------------------------------------------------------------------------------------------------- checks
+
+
+def _internal_error(_: Books, header: Header) -> Iterator[Doubt]:
+    if header.get("ended_by") == INTERNAL_ERROR:
+        yield Doubt(
+            "internal-error",
+            "wsoak's own code failed, and the run was stopped.",
+            "The log has the traceback: please report it, with what is in the run's directory.",
+            invalid=True,
+        )
 
 
 def _cut(books: Books, header: Header) -> Iterator[Doubt]:

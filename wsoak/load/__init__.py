@@ -45,6 +45,7 @@
 - ``stats_feed``      the ledger in Locust's own tables
 - ``live``            the live line
 - ``console``         what is printed beside Locust's tables
+- ``background``      our own loops, which end the run where they raise
 - ``stopping``        one stop at a time
 - ``target_process``  the embedded target as a child
 - ``host``            where the load goes, and the mistakes in what says so

@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.units import NS_PER_S, s_to_ns
+from wsoak.load.background import Guarded, unguarded
 
 log = logging.getLogger(__name__)
 
@@ -180,9 +181,16 @@ class Gauges:
     Args:
         own: what else the generator says of itself: open sockets, requests in flight, users.
         watched: process ids and metrics URLs of the server's.
+        guard: wraps a loop; see ``background.guarded``.
     """
 
-    def __init__(self, recorder: Recorder, own: Callable[[], Readings], watched: list[str]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        own: Callable[[], Readings],
+        watched: list[str],
+        guard: Guarded = unguarded,
+    ) -> None:
         self._recorder = recorder
         self._own = own
         self._process = ProcessReader()
@@ -191,7 +199,7 @@ class Gauges:
         self._lost: set[int] = set()
         self._greenlets = Group()
         for loop in (self._read_own, self._read_watched, self._measure_lag):
-            self._greenlets.spawn(loop)
+            self._greenlets.spawn(guard("the gauges", loop))
 
     def stop(self) -> None:
         """Read no more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -17,6 +18,7 @@ from wsoak.ledger.recorder import Recorder
 from wsoak.load.accounts import Accounts, check_columns
 from wsoak.load.accounts_file import Account, BadAccounts, read_accounts
 from wsoak.load.api import HOPELESS, LogIns
+from wsoak.load.background import guarded
 from wsoak.load.checks.answers import HANDSHAKE_S, Prober
 from wsoak.load.checks.routes import RouteProbe
 from wsoak.load.clock import Clocks
@@ -27,6 +29,7 @@ from wsoak.load.open_model import Arrivals
 from wsoak.load.options import BadOptions, Options
 from wsoak.load.presence import Presence
 from wsoak.load.shares import turned
+from wsoak.load.stopping import stop_run
 from wsoak.load.user_errors import UserErrors
 from wsoak.wire.addresses import parse_policy, pinned
 from wsoak.wire.client import Client, FastOpener, Opener, Settings
@@ -91,6 +94,7 @@ class Generator:
         self.bad_accounts: BadAccounts | None = None
         self.ids = Ids()
         self.recorder = Recorder(worker)
+        guard = partial(guarded, environment)
         self.presence = Presence(environment.runner)
         self.user_errors = UserErrors(self.recorder, environment)
         self.client = Client(
@@ -123,12 +127,13 @@ class Generator:
                 options.arrival_patience,
                 f"{run_id}/{worker}",
                 self._is_going,
+                guard,
             )
             if options.arrival_rate
             else None
         )
         self.clocks = Clocks(self.recorder, self.tls, self.client.settings.pins)
-        self._gauges = Gauges(self.recorder, self._own_readings, watched or [])
+        self._gauges = Gauges(self.recorder, self._own_readings, watched or [], guard)
 
     def endpoint(self, host: str) -> Endpoint:
         """The endpoint of a host, as Locust knows it.
@@ -252,14 +257,6 @@ def _tls(options: Options) -> ssl.SSLContext:
         flags = " or ".join(flag for flag, path in given.items() if path)
         reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
         raise BadOptions([f"{flags}: not a PEM file that can be used ({reason or 'PEM'})."]) from error
-
-
-def stop_run(environment: Environment) -> None:
-    """End the run, and without a web UI the process too; comes back at once."""
-    runner = environment.runner
-    if runner is not None:
-        # on a greenlet of its own: the caller's may be a user's, and is killed on the way
-        gevent.spawn(runner.quit if environment.web_ui is None else runner.stop)
 
 
 def generator_of(environment: Any) -> Generator:

@@ -41,14 +41,13 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from wsoak.judge import streams
 from wsoak.judge.gates import BadGates
-from wsoak.judge.validity import BY_HAND, BY_SIGNAL, PREFLIGHT, STOPPED_BY_GATE, WORKERS_GONE
+from wsoak.judge.validity import BY_HAND, BY_SIGNAL, INTERNAL_ERROR, PREFLIGHT, STOPPED_BY_GATE, WORKERS_GONE
 from wsoak.ledger.rundir import UnwritableRun
-from wsoak.load import roster
+from wsoak.load import background, roster
 from wsoak.load.accounts_file import BadAccounts
 from wsoak.load.beginning import Beginning, ChecksFailed, keep_books, workers_producer
 from wsoak.load.collector import Judgement
 from wsoak.load.console import EXIT_USAGE, Console, refuse
-from wsoak.load.generator import stop_run
 from wsoak.load.host import host_of, mistakes_in, start_target
 from wsoak.load.http_books import count_call
 from wsoak.load.keeper import DRAIN_PATIENCE_S, Keeper
@@ -58,7 +57,13 @@ from wsoak.load.producer import Producer
 from wsoak.load.relay import ACK, DRAIN, DROP, GIVE_UP, HELLO, LEAVE, REPORT, TURN_AWAY
 from wsoak.load.shape_follower import ShapeFollower, begin_shape, offer_shape, shape_ended
 from wsoak.load.shares import Shares
-from wsoak.load.stopping import end_forks, interrupt_between_turns, one_stop_at_a_time, run_time_later
+from wsoak.load.stopping import (
+    end_forks,
+    interrupt_between_turns,
+    one_stop_at_a_time,
+    run_time_later,
+    stop_run,
+)
 from wsoak.load.target_process import TargetFailed, TargetProcess
 from wsoak.load.ticket import Ticket
 from wsoak.load.web_form import check_form
@@ -195,6 +200,7 @@ class Hooks:
             self._prepared.wait()
         self._failed = self._given_up = self._deserted = self._stopping = self._unchecked = False
         self._judgement = None
+        background.note(environment, "")
         self._spawner = gevent.getcurrent()
         self._refusing = set()
         environment.wsoak_refused = False  # type: ignore[attr-defined]
@@ -326,7 +332,8 @@ class Hooks:
             self._failed = True
         # an exception of the scenario's or our own is an internal error, however well the server did
         gated = bool(getattr(environment.parsed_options, "gates", ""))
-        if self._failed or (gated and locust_log.unhandled_greenlet_exception):
+        failed = self._failed or background.failed_part(environment)
+        if failed or (gated and locust_log.unhandled_greenlet_exception):
             environment.process_exit_code = EXIT_USAGE
         elif self._judgement is not None and not self._judgement.valid:
             environment.process_exit_code = EXIT_INVALID
@@ -362,6 +369,10 @@ class Hooks:
         except ValueError as error:
             self._stop_because(environment, f"A report of {report['worker']} cannot be taken: {error}.")
             return
+        except Exception:
+            log.exception(background.SAID, "the keeper")
+            background.failed(environment, "the keeper")
+            return
         runner.send_message(ACK, acknowledgement, client_id=msg.node_id)
 
     def on_ack(self, msg: Message, **_: Any) -> None:
@@ -385,6 +396,8 @@ class Hooks:
 
     def on_give_up(self, environment: Environment, msg: Message, **_: Any) -> None:
         """A worker sees no point in going on, and says why."""
+        if part := msg.data.get("internal"):
+            background.note(environment, str(part))
         # what is wrong with a worker's options or files is a mistake in the use
         if msg.data["usage"] and self._keeper is not None:
             self._failed = True
@@ -551,6 +564,8 @@ class Hooks:
         raise gevent.GreenletExit
 
     def _ended_by(self, environment: Environment, keeper: Keeper) -> str:
+        if background.failed_part(environment):
+            return INTERNAL_ERROR
         if self._unchecked:
             return PREFLIGHT
         if self._signalled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 import gevent
@@ -16,14 +17,15 @@ from wsoak.ledger.delta import Delta
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.rundir import UnwritableRun
 from wsoak.ledger.units import ns_to_s
+from wsoak.load.background import guarded
 from wsoak.load.collector import Collector, Judgement, new_run
 from wsoak.load.gauges import Gauges, Readings
-from wsoak.load.generator import stop_run
 from wsoak.load.header import run_header
 from wsoak.load.live import Window, line
 from wsoak.load.options import NO_CHECKS, Options, read_gates
 from wsoak.load.relay import DRAIN, Roll
 from wsoak.load.shape_follower import tell_shape
+from wsoak.load.stopping import stop_run
 from wsoak.load.user import WebSocketUser
 
 log = logging.getLogger(__name__)
@@ -98,8 +100,9 @@ class Keeper:
         self.broken: UnwritableRun | None = None
         # a keeper of workers looks at itself too: a master that is busy is late to take reports
         self._own = Recorder(MASTER) if workers else None
-        self._gauges = None if self._own is None else Gauges(self._own, self._asked_for, watched or [])
-        self._loop = gevent.spawn(self._turn_for_ever)
+        guard = partial(guarded, environment)
+        self._gauges = None if self._own is None else Gauges(self._own, self._asked_for, watched or [], guard)
+        self._loop = gevent.spawn(guard("the keeper", self._turn_for_ever))
 
     @property
     def elapsed_s(self) -> float:

@@ -25,6 +25,7 @@ from gevent.event import Event
 from wsoak.ledger.recorder import Recorder
 from wsoak.ledger.timeline import ARRIVALS
 from wsoak.ledger.units import NS_PER_S, s_to_ns
+from wsoak.load.background import Guarded, unguarded
 
 NAME: Final = ARRIVALS
 """The name under which they are in the timeline."""
@@ -51,6 +52,7 @@ class Arrivals:
         patience_s: float,
         seed: str,
         going: Callable[[], bool] = lambda: True,
+        guard: Guarded = unguarded,
     ) -> None:
         self._going = going
         self._over = False
@@ -61,7 +63,7 @@ class Arrivals:
         self._random = random.Random(seed)
         self._waiting: deque[int] = deque()
         self._arrived = Event()
-        self._loop = gevent.spawn(self._arrive_for_ever)
+        self._loop = gevent.spawn(guard("the arrivals", self._arrive_for_ever))
 
     @property
     def waiting(self) -> int:

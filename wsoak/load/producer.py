@@ -12,6 +12,7 @@ from locust.env import Environment
 from locust.exception import RPCError
 
 from wsoak.ledger.delta import Delta
+from wsoak.load.background import guarded
 from wsoak.load.garbage import settle
 from wsoak.load.generator import Generator
 from wsoak.load.options import Options
@@ -21,6 +22,7 @@ from wsoak.load.ticket import Ticket
 
 log = logging.getLogger(__name__)
 
+REPORTER: Final = "the reporter"
 FLUSH_INTERVAL_S: Final = 1.0
 UNHEARD_TURNS: Final = 15
 """After so many reports without an answer the keeper is gone. Turns, as a process that was frozen has been
@@ -78,7 +80,7 @@ class Producer:
         self._outbox = Outbox(ticket.run_id, worker, index, time.monotonic())
         self._alone = alone
         self._unheard = 0
-        self._loop = gevent.spawn(self._flush_for_ever)
+        self._loop = gevent.spawn(guarded(environment, REPORTER, self._flush_for_ever))
 
     def flush(self) -> None:
         """Report what was recorded since the last time, and put it into Locust's statistics."""
@@ -101,7 +103,7 @@ class Producer:
         self.flush()
         before_the_last()
         self._report(self.generator.take(), final=True)
-        self._loop = gevent.spawn(self._resend_until_acknowledged)
+        self._loop = gevent.spawn(guarded(self._environment, REPORTER, self._resend_until_acknowledged))
 
     def abandon(self) -> None:
         """Send no more."""

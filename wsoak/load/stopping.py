@@ -11,6 +11,7 @@ from typing import Any, Final
 import gevent
 import psutil
 from gevent.lock import RLock
+from locust.env import Environment
 from locust.runners import Runner
 
 
@@ -28,6 +29,14 @@ def one_stop_at_a_time(runner: Runner) -> None:
             stop(*args, **kwargs)
 
     runner.stop = stop_or_wait  # type: ignore[method-assign]
+
+
+def stop_run(environment: Environment) -> None:
+    """End the run, and without a web UI the process too; comes back at once."""
+    runner = environment.runner
+    if runner is not None:
+        # on a greenlet of its own: the caller's may be a user's, and is killed on the way
+        gevent.spawn(runner.quit if environment.web_ui is None else runner.stop)
 
 
 LOCUSTS_END: Final = "stop_and_optionally_quit"
