@@ -71,11 +71,15 @@ def went_wrong(findings: Sequence[Finding]) -> list[str]:
     """The findings, with their evidence and hints."""
     if not findings:
         return ["No findings."]
-    return [counted(len(findings), "finding") + ":"] + [
+    return [counted(len(findings), "finding") + ":", *map(described, findings)]
+
+
+def described(finding: Finding) -> str:
+    """A finding in one line: what, where and when, the evidence, and where to look."""
+    return (
         f"{finding.severity.upper()} {finding.id} on {finding.system}, {when(finding)}. "
         f"{' '.join(finding.evidence)} Where to look: {finding.hint}"
-        for finding in findings
-    ]
+    )
 
 
 def when(finding: Finding) -> str:

@@ -6,6 +6,7 @@
 - ``api``             what a server's HTTP side answered
 - ``options``         our options on the command line
 - ``web_form``        the same in the web form, refused in our own words
+- ``web_tabs``        what a run says in the web UI's Logs and Failures
 - ``accounts``        who the users log in as
 - ``accounts_file``   the accounts of a file, as spreadsheets save it
 - ``cookies``         one jar a user, for HTTP and sockets

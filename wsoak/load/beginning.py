@@ -17,10 +17,12 @@ from typing import Any
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
+from wsoak.judge.findings import Finding
 from wsoak.load import roster
 from wsoak.load.checks.limits import Plan
 from wsoak.load.checks.preflight import SECURITY, check
 from wsoak.load.checks.rehearsal import Where
+from wsoak.load.checks.steps import Step
 from wsoak.load.console import Console
 from wsoak.load.host import host_of, proxies_passed_by
 from wsoak.load.keeper import Keeper
@@ -37,7 +39,14 @@ log = logging.getLogger(__name__)
 
 
 class ChecksFailed(Exception):
-    """The checks before the load failed, and no load may be made; one sentence with the likely cause."""
+    """The checks before the load failed, and no load may be made; one sentence with the likely cause.
+
+    ``steps``: those that failed.
+    """
+
+    def __init__(self, sentence: str, steps: list[Step]) -> None:
+        super().__init__(sentence)
+        self.steps = steps
 
 
 @dataclass(slots=True)
@@ -77,7 +86,7 @@ class Beginning:
             Console(environment.parsed_options).checks(checked.outcome.lines())
         self.keeper.checked(checked.outcome.to_json(), checked.for_the_books())
         if checked.outcome.failed:
-            raise ChecksFailed(checked.outcome.sentence())
+            raise ChecksFailed(checked.outcome.sentence(), checked.outcome.failed)
         self.keeper.load_begins()
 
     def producer(self, runner: LocalRunner) -> Producer:
@@ -114,13 +123,17 @@ def plan_of(environment: Environment) -> Plan:
 
 
 def keep_books(
-    environment: Environment, target: TargetProcess | None, reporting: Callable[[MasterRunner], list[str]]
+    environment: Environment,
+    target: TargetProcess | None,
+    reporting: Callable[[MasterRunner], list[str]],
+    tell: Callable[[list[Finding]], None] | None = None,
 ) -> Beginning:
     """Begin a run's books in the master or only process, and make the ticket that its workers are sent.
 
     Args:
         target: the embedded target, where there is one.
         reporting: the workers from which a last report can come.
+        tell: is given the findings so far, every few seconds.
 
     Raises:
         options.BadOptions, ledger.rundir.UnwritableRun, psutil.Error: when the run cannot begin.
@@ -144,6 +157,7 @@ def keep_books(
         send_all=master.send_message if master is not None else None,
         watched=watched if master is not None else [],
         show=Console(parsed).line if environment.web_ui is None else None,
+        tell=tell,
     )
     shares = Shares(workers, roster.alive(master, ready=True) if master is not None else ["local"])
     ticket = Ticket(keeper.run_id, embedded, shares.by_worker, shares.count, getpid())

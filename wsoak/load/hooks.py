@@ -67,6 +67,7 @@ from wsoak.load.stopping import (
 from wsoak.load.target_process import TargetFailed, TargetProcess
 from wsoak.load.ticket import Ticket
 from wsoak.load.web_form import check_form
+from wsoak.load.web_tabs import WebTabs
 from wsoak.wire.endpoint import BadUrl
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,8 @@ class Hooks:
         """Our parent's process id, in a process that Locust has forked."""
         self._put_interrupts_back: Callable[[], None] = lambda: None
         self._own_options: dict[str, Any] = {}
+        self._tabs: WebTabs | None = None
+        """Of the web UI, where there is one."""
         self._judgement: Judgement | None = None
         self._failed = False
         self._given_up = False
@@ -160,6 +163,7 @@ class Hooks:
         if host_of(environment) is None:
             self._start_target(environment)
         if environment.web_ui is not None:
+            self._tabs = WebTabs(environment)
             check_form(environment, lambda merged: mistakes_in(merged, merged.host))
 
     def _prepare_worker(self, environment: Environment, runner: WorkerRunner) -> None:
@@ -201,6 +205,8 @@ class Hooks:
         self._failed = self._given_up = self._deserted = self._stopping = self._unchecked = False
         self._judgement = None
         background.note(environment, "")
+        if self._tabs is not None:
+            self._tabs.begin()
         self._spawner = gevent.getcurrent()
         self._refusing = set()
         environment.wsoak_refused = False  # type: ignore[attr-defined]
@@ -292,6 +298,8 @@ class Hooks:
                 keeper.drain(environment.stop_timeout or 0.0)
                 self._judgement = keeper.finish(self._ended_by(environment, keeper))
                 Console(environment.parsed_options).judgement(self._judgement)
+                if self._tabs is not None:
+                    self._tabs.judged(self._judgement)
                 if self._deserted and environment.web_ui is None:
                     # Locust would wait for the end of the run's time, or for ever
                     stop_run(environment)
@@ -330,6 +338,8 @@ class Hooks:
         if not self._finished.wait(_patience_s(environment)):
             log.error("The run could not be finished in time, and cannot be judged.")
             self._failed = True
+        if self._tabs is not None:
+            self._tabs.take_back()
         # an exception of the scenario's or our own is an internal error, however well the server did
         gated = bool(getattr(environment.parsed_options, "gates", ""))
         failed = self._failed or background.failed_part(environment)
@@ -462,7 +472,8 @@ class Hooks:
         """Begin the run in the master or only process."""
         runner = environment.runner
         assert runner is not None
-        begun = keep_books(environment, self._target, self._reporting)
+        tell = self._tabs.found if self._tabs is not None else None
+        begun = keep_books(environment, self._target, self._reporting, tell)
         # before the checks: a signal that comes while they go on ends a run
         self._keeper, self._ticket, self._shares = begun.keeper, begun.ticket, begun.shares
         try:
@@ -553,6 +564,8 @@ class Hooks:
     def _stop_before_the_load(self, environment: Environment, failed: ChecksFailed) -> NoReturn:
         """No load is made: the run is over and judged; in the web UI the process goes on."""
         self._unchecked = True
+        if self._tabs is not None:
+            self._tabs.checks_failed(failed.steps)
         self.on_test_stop(environment)
         log.error("%s", failed)
         runner = environment.runner

@@ -12,6 +12,7 @@ import gevent
 from locust.env import Environment
 
 from wsoak.judge.abort import AbortWatch, Stopped
+from wsoak.judge.findings import Finding, find
 from wsoak.judge.latency_limit import latency_limit
 from wsoak.ledger.delta import Delta
 from wsoak.ledger.recorder import Recorder
@@ -34,6 +35,9 @@ TURN_S: Final = 1.0
 LIVE_EVERY: Final = 2
 """A live line every so many turns."""
 LOOK_EVERY: Final = 2
+FIND_EVERY_S: Final = 4.0
+FIND_SHARE: Final = 50
+"""A look for findings is followed by so many times its own time without one."""
 """A look at the gates that may stop the run, every so many turns."""
 DRAIN_PATIENCE_S: Final = 60.0
 """How long living workers may take to stop and report, beyond the time-outs of their users and closes."""
@@ -72,6 +76,7 @@ class Keeper:
         send_all: Callable[[str, dict[str, Any]], None] | None = None,
         watched: list[str] | None = None,
         show: Callable[[str], bool] | None = None,
+        tell: Callable[[list[Finding]], None] | None = None,
     ) -> None:
         started_at = round(time.time(), 3)
         scenarios = [user_class.__name__ for user_class in environment.user_classes]
@@ -82,6 +87,8 @@ class Keeper:
         self._alive = alive
         self._send_all = send_all
         self._show = show
+        self._tell = tell
+        self._found_s = 0.0
         self._loading = options.checks == NO_CHECKS
         self._close_timeout_s = options.close_timeout
         self._window = Window()
@@ -92,6 +99,7 @@ class Keeper:
         opens_sockets = any(issubclass(each, WebSocketUser) for each in environment.user_classes)
         header = run_header(self.run_id, started_at, scenarios, host, options.plain(), limit)
         self._gates = gates
+        self._started_at = started_at
         self._abort = AbortWatch(gates, started_at)
         self.stopped_by: Stopped | None = None
         asked = getattr(environment.parsed_options, "expect_workers", None) if workers else 0
@@ -137,6 +145,7 @@ class Keeper:
         """The run begins now, and not when its record did: what came before was no load."""
         started_at = round(time.time(), 3)
         self._started_ns = time.perf_counter_ns()
+        self._started_at = started_at
         self._abort = AbortWatch(self._gates, started_at)
         self._loading = True
         self._note(started_at=started_at)
@@ -241,6 +250,14 @@ class Keeper:
                 log.error("%s The run is stopped.", self.stopped_by.sentence)
                 stop_run(self._environment)
 
+    def _look_for_findings(self, tell: Callable[[list[Finding]], None]) -> None:
+        """Say what there is to find so far; of the keeper's time a small part at the most."""
+        begun_s = self.elapsed_s
+        if begun_s < self._found_s:
+            return
+        tell(find(self._collector.books, self._started_at))
+        self._found_s = self.elapsed_s + max(FIND_EVERY_S, FIND_SHARE * (self.elapsed_s - begun_s))
+
     def _turn_for_ever(self) -> None:
         turns = 0
         while True:
@@ -249,6 +266,8 @@ class Keeper:
             turns += 1
             if turns % LOOK_EVERY == 0:
                 self._look_at_gates()
+            if self._loading and self._tell is not None:
+                self._look_for_findings(self._tell)
             if self._loading and self._show is not None and turns % LIVE_EVERY == 0:
                 runner = self._environment.runner
                 users = runner.user_count if runner else 0
