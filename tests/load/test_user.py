@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import gevent
 import pytest
+from locust.env import Environment
 from locust.exception import StopUser
 
 from tests.load.session import Session, records, rest, script, session
@@ -979,8 +980,18 @@ def test_a_log_in_that_is_hopeless_stops_the_run_with_one_sentence(
     assert ("log-in-refused", "log-in") in reader.books().observations
 
 
-def test_a_user_without_a_run_says_what_to_do() -> None:
-    from locust.env import Environment
+def test_a_user_without_a_run_works_and_leaves_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answers: list[Any] = []
 
-    with pytest.raises(RuntimeError, match="No wsoak run is under way"):
-        script(lambda _: None)(Environment())
+    def body(user: Any) -> None:
+        with user.connect("/x", name="x") as ws:
+            answers.append(ws.request({"reply_to": 1}, reply_to=1))
+        raise StopUser
+
+    with listening(lambda peer: peer.accept().echo()) as listener:
+        script(body, host=url_of(listener))(Environment()).run()  # type: ignore[no-untyped-call]
+    assert answers[0] is not None
+    assert list(tmp_path.iterdir()) == []

@@ -26,6 +26,7 @@
 - ``search_course``   the same for a search, fed with what is recorded
 - ``shape_follower``  a shape as Locust's own
 - ``generator``       what makes the load in one process
+- ``standalone``      a user without a run, as in a debugger
 - ``presence``        the users that are there, and how the others ended
 - ``closed_loops``    scenarios that go on calling a closed socket
 - ``user_errors``     what the scenario's own code raised

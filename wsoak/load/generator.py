@@ -259,19 +259,13 @@ def _tls(options: Options) -> ssl.SSLContext:
         raise BadOptions([f"{flags}: not a PEM file that can be used ({reason or 'PEM'})."]) from error
 
 
-def generator_of(environment: Any) -> Generator:
-    """The generator of the run that is under way.
+def begun(environment: Any) -> Generator | None:
+    """The generator of the run that is under way; ``None`` where none is.
 
     Raises:
-        RuntimeError: when none is: wsoak's hooks are not registered with this environment's events.
         gevent.GreenletExit: when this worker cannot take part in it, and has told the master so.
     """
-    generator = getattr(environment, "wsoak_generator", None)
     if getattr(environment, "wsoak_refused", False):
         # ends the greenlet that makes users, in silence: the master stops the run
         raise gevent.GreenletExit
-    if not isinstance(generator, Generator):
-        raise RuntimeError(
-            "No wsoak run is under way: start the test through Locust, or register wsoak.load.hooks first."
-        )
-    return generator
+    return getattr(environment, "wsoak_generator", None)

@@ -140,7 +140,7 @@ class Hooks:
             run_time_later(runner, lambda: self._sit_out_checks(getattr(parsed, "run_time", None) or 0))
         if isinstance(runner, WorkerRunner):
             self._prepare_worker(environment, runner)
-        else:
+        elif runner is not None:
             self._prepare(environment)
         self._put_interrupts_back = interrupt_between_turns(self._on_interrupt)
         self._prepared.set()
@@ -199,6 +199,9 @@ class Hooks:
 
     def on_test_start(self, environment: Environment, **_: Any) -> None:
         """Begin a run."""
+        if environment.runner is None:
+            # run_single_user: there is no run, see ``standalone``
+            return
         if not isinstance(environment.runner, (LocalRunner, MasterRunner)):
             # a worker that comes during a run is told to begin while Locust still makes its runner
             self._prepared.wait()

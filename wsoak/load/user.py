@@ -38,7 +38,7 @@ from wsoak.load.backoff import delay_s, retry_after_s
 from wsoak.load.clock import unix_ns_of
 from wsoak.load.cookies import Cookies
 from wsoak.load.door import Door
-from wsoak.load.generator import Generator, generator_of
+from wsoak.load.generator import Generator
 from wsoak.load.http_addresses import pin
 from wsoak.load.names import name_of
 from wsoak.load.options import Options
@@ -46,6 +46,7 @@ from wsoak.load.presence import ENDED_BY_POLICY, GAVE_UP
 from wsoak.load.request_events import RequestEvents
 from wsoak.load.sequence import Counts
 from wsoak.load.sequence import Sequence as PushSequence
+from wsoak.load.standalone import generator_of
 from wsoak.wire.client import Hello
 from wsoak.wire.connection import Connection
 from wsoak.wire.dial import Request
