@@ -114,6 +114,7 @@ class Hooks:
         self._signalled = False
         self._deserted = False
         self._unchecked = False
+        self._timed_out = False
         self._load_began_s: float | None = None
         """On ``time.monotonic``."""
         self._checks_over = Event()
@@ -206,6 +207,7 @@ class Hooks:
             # a worker that comes during a run is told to begin while Locust still makes its runner
             self._prepared.wait()
         self._failed = self._given_up = self._deserted = self._stopping = self._unchecked = False
+        self._timed_out = False
         self._judgement = None
         background.note(environment, "")
         if self._tabs is not None:
@@ -505,6 +507,7 @@ class Hooks:
         self._checks_over.wait()
         if self._load_began_s is not None:
             gevent.sleep(max(0.0, self._load_began_s + run_time_s - time.monotonic()))
+            self._timed_out = True
 
     def _reporting(self, master: MasterRunner) -> list[str]:
         return [name for name in roster.alive(master) if name not in self._refusing]
@@ -595,7 +598,7 @@ class Hooks:
         if isinstance(environment.shape_class, ShapeFollower):
             return shape_ended(environment) or BY_HAND
         run_time = getattr(environment.parsed_options, "run_time", None)
-        return "run-time" if run_time and environment.web_ui is None else BY_HAND
+        return "run-time" if self._timed_out or (run_time and environment.web_ui is None) else BY_HAND
 
 
 def _patience_s(environment: Environment) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
@@ -41,19 +43,39 @@ def stop_run(environment: Environment) -> None:
 
 LOCUSTS_END: Final = "stop_and_optionally_quit"
 """The function that Locust calls when ``--run-time`` is over."""
+LOCUSTS_LOG: Final = "locust.main"
+LOCUSTS_WORDS: Final = "--run-time limit reached"
+"""How its line in that log begins."""
 
 
 def run_time_later(runner: Runner, wait: Callable[[], None]) -> None:
-    """Have the end of ``--run-time`` wait first: Locust counts it from before the run's checks on."""
-    quit_now = runner.quit
+    """Have the end of ``--run-time`` wait first: Locust counts it from before the run's checks on.
 
-    def quit_or_wait() -> None:
-        current = gevent.getcurrent()
-        if getattr(getattr(current, "_run", None), "__name__", "") == LOCUSTS_END:
+    That holds for the line in the log too, with which Locust begins it: it has the time of the end.
+    """
+
+    def at_its_end() -> bool:
+        return getattr(getattr(gevent.getcurrent(), "_run", None), "__name__", "") == LOCUSTS_END
+
+    def waiting(end: Callable[..., None]) -> Callable[..., None]:
+        def end_or_wait(*args: Any, **kwargs: Any) -> None:
+            if at_its_end():
+                wait()
+            end(*args, **kwargs)
+
+        return end_or_wait
+
+    def say_late(record: logging.LogRecord) -> bool:
+        if at_its_end() and record.getMessage().startswith(LOCUSTS_WORDS):
             wait()
-        quit_now()
+            record.created = time.time()
+            record.msecs = record.created % 1 * 1000
+        return True
 
-    runner.quit = quit_or_wait  # type: ignore[method-assign]
+    # where its level lets nothing through, the end itself waits
+    logging.getLogger(LOCUSTS_LOG).addFilter(say_late)
+    runner.quit = waiting(runner.quit)  # type: ignore[method-assign]
+    runner.stop = waiting(runner.stop)  # type: ignore[method-assign]
 
 
 def interrupt_between_turns(told: Callable[[], None]) -> Callable[[], None]:
