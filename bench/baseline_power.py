@@ -118,11 +118,11 @@ def needed() -> str:
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m bench.baseline_power", description=__doc__)
     parser.add_argument("--tries", type=int, default=4000, help="comparisons simulated for each row (4000)")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     print(table(failing(name, runs, asked.tries) for name in NOISES for runs in RUNS))
     print()
     print(needed())

@@ -194,12 +194,12 @@ def table(found_rows: Iterable[tuple[str, float, float, str, Held]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.capacity_coverage", description=__doc__)
     parser.add_argument("--tries", type=int, default=200, help="runs simulated for each cell (200)")
     parser.add_argument("--seed", type=int, default=1, help="of the noise (1)")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     print("Least coverage, and greatest median width, over noise within steps of 0 to 15 %:\n")
     print(table(rows(asked.tries, asked.seed, (*STEPS, None))))
 

@@ -5,6 +5,7 @@
 - ``names``           what is called how, where a scenario gives no name
 - ``api``             what a server's HTTP side answered
 - ``options``         our options on the command line
+- ``option_names``    a locustfile's own options must not have our names
 - ``web_form``        the same in the web form, refused in our own words
 - ``web_tabs``        what a run says in the web UI's Logs and Failures
 - ``accounts``        who the users log in as

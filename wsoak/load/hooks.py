@@ -43,7 +43,7 @@ from wsoak.judge import streams
 from wsoak.judge.gates import BadGates
 from wsoak.judge.validity import BY_HAND, BY_SIGNAL, INTERNAL_ERROR, PREFLIGHT, STOPPED_BY_GATE, WORKERS_GONE
 from wsoak.ledger.rundir import UnwritableRun
-from wsoak.load import background, roster
+from wsoak.load import background, option_names, roster
 from wsoak.load.accounts_file import BadAccounts
 from wsoak.load.beginning import Beginning, ChecksFailed, keep_books, workers_producer
 from wsoak.load.collector import Judgement
@@ -51,7 +51,7 @@ from wsoak.load.console import EXIT_USAGE, Console, refuse
 from wsoak.load.host import host_of, mistakes_in, start_target
 from wsoak.load.http_books import count_call
 from wsoak.load.keeper import DRAIN_PATIENCE_S, Keeper
-from wsoak.load.options import LOCAL_OPTIONS, BadOptions, Options, add_options
+from wsoak.load.options import LOCAL_OPTIONS, OPTIONS, BadOptions, Options, add_options
 from wsoak.load.presence import UserGroup
 from wsoak.load.producer import Producer
 from wsoak.load.relay import ACK, DRAIN, DROP, GIVE_UP, HELLO, LEAVE, REPORT, TURN_AWAY
@@ -640,4 +640,5 @@ def _send_statistics(environment: Environment) -> None:
 def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
     # before Locust prints its help, or anything else
     streams.never_fail_to_encode()
+    option_names.keep(parser, [option.flag for option in OPTIONS])
     add_options(parser)
