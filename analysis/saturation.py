@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 
 from analysis.frames import number
 from analysis.steps import Step
+from wsoak.judge.littles_law import LITTLE_MEAN, LITTLE_TOLERANCE
 from wsoak.judge.validity import (
     LAG_SAMPLES,
     LAG_SHARE,
     LATENCY_LIMIT_MS,
-    LITTLE_MEAN,
-    LITTLE_TOLERANCE,
     MASTER,
     SATURATED_SHARE,
     is_starved,

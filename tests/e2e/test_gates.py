@@ -215,7 +215,9 @@ def test_every_mistake_in_the_gates_is_told_before_anything_is_loaded(runs: Runs
 
 def test_a_starved_generator_is_what_makes_the_run_invalid_not_the_gate_that_failed(runs: Runs) -> None:
     told = runs["starved"].result().verdict
-    assert "hub-lag" in [doubt["id"] for doubt in told["doubts"] if doubt["invalid"]]
+    # beside it a busy machine may be to blame, and then it is told there
+    invalid = [doubt["reason"] for doubt in told["doubts"] if doubt["invalid"]]
+    assert any("event loop ran late" in reason for reason in invalid)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.abort])

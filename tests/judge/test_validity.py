@@ -112,7 +112,8 @@ def test_the_target_s_waiting_is_not_the_generator_s() -> None:
     [
         ("cpu_wait_share", 0.09, {"throttled"}),
         ("cpu_wait_share", 0.15, {"send-lag"}),
-        ("cpu_wait_share", 0.5, {"generator-starved", "send-lag"}),
+        # what came of it is told with it
+        ("cpu_wait_share", 0.5, {"generator-starved"}),
         # two that are to blame: what of it is the server's is not known
         ("cpu_saturated", 1.0, {"generator-saturated"}),
     ],
@@ -166,8 +167,35 @@ def test_late_sends_of_a_late_event_loop_are_the_generators() -> None:
 
     raised = found(made, {**ENDED, "latency_limit_ms": 1000})
 
-    assert set(raised) == {"hub-lag", "send-lag"}
-    assert all(doubt.invalid for doubt in raised.values())
+    assert set(raised) == {"hub-lag"}
+    assert raised["hub-lag"].invalid
+    assert "What came of it: The generator's sends ran late" in raised["hub-lag"].reason
+
+
+def test_a_starved_generator_is_told_once_with_all_that_came_of_it() -> None:
+    made = soak(2.0)
+    for kind in ("hub", "lag"):
+        made.add_histogram(kind, "any", Histogram.of([150 * MS] * 1000))
+    add_gauge(made, "cpu_wait_share", [0.88] * 20)
+    add_gauge(made, "cpu_saturated", [1.0] * 20)
+
+    (doubt,) = doubts(made, {**ENDED, "latency_limit_ms": 1000})
+
+    assert (doubt.id, doubt.invalid) == ("generator-starved", True)
+    assert doubt.reason.index("for 88.0 % of the time") < doubt.reason.index("What came of it:")
+    for consequence in ("was saturated", "event loop ran late", "sends ran late", "do not add up"):
+        assert doubt.reason.count(consequence) == 1
+
+
+@pytest.mark.parametrize("readings", ["a hub that stood still", "a drain after the load"])
+def test_missed_readings_are_no_proof_that_the_numbers_do_not_add_up(readings: str) -> None:
+    made = soak(1.3)
+    assert "littles-law-sockets" in found(made)
+    if readings == "a hub that stood still":
+        made.add_histogram("hub", "0", Histogram.of([1] * 100_000 + [1500 * MS]))
+    else:
+        made.add_row(START_S + 214, "dialogue", row())
+    assert found(made) == {}
 
 
 def test_one_late_send_in_a_thousand_is_no_lag() -> None:

@@ -51,7 +51,7 @@ def patient() -> Iterator[None]:
         patch.setattr("wsoak.judge.validity.LAG_SHARE", math.inf)
         patch.setattr("wsoak.judge.validity.SATURATED_SHARE", 1.0)
         patch.setattr("wsoak.judge.validity.STARVED_SHARE", math.inf)
-        patch.setattr("wsoak.judge.validity.LITTLE_SECONDS", 10**6)
+        patch.setattr("wsoak.judge.littles_law.LITTLE_SECONDS", 10**6)
         yield
 
 

@@ -12,26 +12,25 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from wsoak.judge.attendance import most_due, users_missing
+from wsoak.judge.consequences import told_once
 from wsoak.judge.doubt import Check, Doubt, Header
 from wsoak.judge.early import sent_early
 from wsoak.judge.latency_limit import DEFAULT_MS
+from wsoak.judge.littles_law import GENERATOR, by_worker, requests_add_up, sockets_add_up
 from wsoak.judge.several import left_out
 from wsoak.judge.user_code import callbacks_failed
 from wsoak.judge.words import counted, duration, listed, of_all, percent, percentile, span, were
-from wsoak.ledger.books import Books, GaugeSummary
+from wsoak.ledger.books import Books
 from wsoak.ledger.outcomes import (
     DESCRIPTORS_EXHAUSTED,
-    OPEN,
     PORTS_EXHAUSTED,
     SOURCE_UNUSABLE,
 )
 from wsoak.ledger.timeline import ARRIVALS, NAMES_LIMIT, OTHER_NAMES
-from wsoak.ledger.units import NS_PER_MS, NS_PER_S
+from wsoak.ledger.units import NS_PER_MS
 
-__all__ = ["Check", "Doubt", "Header", "doubts", "is_valid"]
+__all__ = ["GENERATOR", "Check", "Doubt", "Header", "doubts", "is_valid"]
 
-GENERATOR: Final = "generator"
-"""The source under which the generator's own gauges are recorded."""
 MASTER: Final = "master"
 """The worker of that name makes no load."""
 
@@ -51,8 +50,6 @@ LAG_SHARE: Final = 0.1
 """The generator's own lags may be this share of the latency limit at most."""
 LATENCY_LIMIT_MS: Final = DEFAULT_MS
 """The latency limit where the run names none."""
-PRESENT_SHARE: Final = 0.9
-"""A worker with readings of fewer than this share of a run's seconds was there for a part of it."""
 LAG_SAMPLES: Final = 20
 """Fewer lag readings than this have no p99."""
 
@@ -85,15 +82,6 @@ STOPPED_BY_GATE: Final = "gate"
 
 CLOCK_TOLERANCE_S: Final = 2.0
 """How far a worker's clock may be from the master's, the report's way included."""
-
-LITTLE_TOLERANCE: Final = 0.05
-LITTLE_SECONDS: Final = 30
-LITTLE_MEAN: Final = 20.0
-LITTLE_READS: Final = 3600.0
-"""Mean times readings: below this a gauge read once a second is too coarse to see 5 %."""
-LITTLE_EDGE_S: Final = 2.0
-"""How far the span of the readings may differ from the span of the events."""
-_MOSTLY: Final = 0.99
 
 
 _PREFLIGHT_FAILED: Final = Doubt(
@@ -137,7 +125,7 @@ def doubts(
     cut = not under_way and header.get("ended_at") is None
     # its writer may be in the middle of a line of each file
     found += _damaged(damaged, cut=cut, unfinished=1 if cut or under_way else 0)
-    return sorted(found, key=lambda doubt: not doubt.invalid)
+    return sorted(told_once(found), key=lambda doubt: not doubt.invalid)
 
 
 def is_valid(found: Iterable[Doubt]) -> bool:
@@ -215,8 +203,8 @@ def _no_data(books: Books, header: Header) -> Iterator[Doubt]:
 
 
 def _cpu(books: Books, _header: Header) -> Iterator[Doubt]:
-    saturated = _by_worker(books, "cpu_saturated")
-    shares = _by_worker(books, "cpu_share")
+    saturated = by_worker(books, "cpu_saturated")
+    shares = by_worker(books, "cpu_share")
     over = {
         worker: share
         for worker, summary in saturated.items()
@@ -262,13 +250,13 @@ def is_starved(wait_share: float) -> bool:
 
 def _waits(books: Books) -> dict[str, float]:
     """The share of the time for which each worker that makes load wanted a CPU and had none."""
-    read = _by_worker(books, "cpu_wait_share")
+    read = by_worker(books, "cpu_wait_share")
     return {worker: summary.mean for worker, summary in read.items() if worker != MASTER and summary.count}
 
 
 def _unwatched(books: Books, _header: Header) -> Iterator[Doubt]:
     attempts = books.count("opened") + books.count("failed")
-    if attempts and not _by_worker(books, "cpu_saturated") and not books.histogram("hub").total:
+    if attempts and not by_worker(books, "cpu_saturated") and not books.histogram("hub").total:
         yield Doubt(
             "generator-unwatched",
             "No reading of the generator's own CPU or lag is on record: whether it kept up is not known.",
@@ -411,8 +399,8 @@ def _exhausted(books: Books, _header: Header) -> Iterator[Doubt]:
 
 
 def _users(books: Books, header: Header) -> Iterator[Doubt]:
-    users = round(sum(summary.greatest for summary in _by_worker(books, "users").values()))
-    target = round(sum(summary.greatest for summary in _by_worker(books, "users_target").values()))
+    users = round(sum(summary.greatest for summary in by_worker(books, "users").values()))
+    target = round(sum(summary.greatest for summary in by_worker(books, "users_target").values()))
     due = most_due(books)
     if users >= target or (due is not None and due >= target):
         # who was missing of those is told by users_missing
@@ -440,7 +428,7 @@ def _unserved(books: Books, _header: Header) -> Iterator[Doubt]:
     """
     arrived, unserved = books.count("arrived", ARRIVALS), books.count("unserved", ARRIVALS)
     left = arrived - unserved - books.count("served", ARRIVALS)
-    read = sum(summary.last for summary in _by_worker(books, "arrivals_waiting").values())
+    read = sum(summary.last for summary in by_worker(books, "arrivals_waiting").values())
     waiting = max(0, min(left, round(read)))
     missed = unserved + waiting
     if missed <= UNSERVED_SHARE * arrived:
@@ -538,66 +526,6 @@ def _workers(_books: Books, header: Header) -> Iterator[Doubt]:
             )
 
 
-def _little_sockets(books: Books, _header: Header) -> Iterator[Doubt]:
-    """Little's law for sockets: mean number open = rate of opening × mean age.
-
-    Over a whole run that starts and ends empty, this is exact, ramps included: the time that sockets were
-    open, added up, is the area under their number. So it is not applied where some never ended.
-    """
-    seconds = _seconds(books)
-    if books.open_now or seconds < LITTLE_SECONDS:
-        return
-    mean_open = _mean_over_all(books, "open_sockets", seconds)
-    opened = books.count("opened")
-    open_s = sum(group.age_sum_ms for kind, group in books.ends.items() if kind.outcome == OPEN) / 1000
-    if not opened or not _differs(mean_open, open_s / seconds, seconds):
-        return
-    yield Doubt(
-        "littles-law-sockets",
-        f"The numbers of sockets do not add up: {mean_open:,.1f} were open on average, where "
-        f"{opened / seconds:,.2f} opened a second × {open_s / opened:,.2f} s mean age give "
-        f"{open_s / seconds:,.1f} (Little's law).",
-        "Something was counted late or not at all: look at the generator's CPU and lag, and repeat the run.",
-        invalid=False,
-    )
-
-
-def _little_requests(books: Books, _header: Header) -> Iterator[Doubt]:
-    """Little's law for requests: mean number in flight = rate of requests × mean service time.
-
-    A request that timed out was in flight until then, and its service time says so; one that lost its socket
-    has none, so that the law is not applied where there were more than a few of these.
-    """
-    seconds = _seconds(books)
-    service = books.histogram("service")
-    timed = service.total
-    if seconds < LITTLE_SECONDS or not timed or service.over or timed < _MOSTLY * books.count("requests"):
-        return
-    mean_flying = _mean_over_all(books, "in_flight", seconds)
-    mean_s = (service.mean_ns or 0.0) / NS_PER_S
-    if not _differs(mean_flying, timed * mean_s / seconds, seconds):
-        return
-    yield Doubt(
-        "littles-law-requests",
-        f"The numbers of requests do not add up: {mean_flying:,.1f} were in flight on average, where "
-        f"{timed / seconds:,.1f} requests a second × {duration(mean_s * NS_PER_S)} mean service time give "
-        f"{timed * mean_s / seconds:,.1f} (Little's law).",
-        "Something was counted late or not at all: look at the generator's CPU and lag, and repeat the run.",
-        invalid=False,
-    )
-
-
-def _mean_over_all(books: Books, gauge: str, seconds: float) -> float:
-    """The mean over the whole run of what the workers' readings, one a second, add up to.
-
-    Who was there for a part of it counts for that part; a few readings that came late make no part of it.
-    """
-    return sum(
-        summary.mean * (share if (share := summary.count / seconds) < PRESENT_SHARE else 1.0)
-        for summary in _by_worker(books, gauge).values()
-    )
-
-
 def _samples(books: Books, _header: Header) -> Iterator[Doubt]:
     samples = books.histogram("response").total
     short = [f"p{percent_:g}" for percent_, needed in SAMPLES_NEEDED.items() if 0 < samples < needed]
@@ -635,34 +563,13 @@ _AT_THE_END: Final[tuple[Check, ...]] = (
     users_missing,
     _users,
     _unserved,
-    _little_sockets,
-    _little_requests,
+    sockets_add_up,
+    requests_add_up,
     _samples,
 )
 
 
 # ------------------------------------------------------------------------------------------------ helpers
-
-
-def _by_worker(books: Books, gauge: str) -> dict[str, GaugeSummary]:
-    return {
-        worker: summary
-        for (worker, source, name), summary in books.gauges.items()
-        if source == GENERATOR and name == gauge
-    }
-
-
-def _differs(mean: float, expected: float, seconds: float) -> bool:
-    """Whether a gauge's mean contradicts Little's law, where the gauge is fine enough to say so."""
-    if max(mean, expected) < LITTLE_MEAN or not mean or mean * seconds < LITTLE_READS:
-        return False
-    return abs(mean - expected) > (LITTLE_TOLERANCE + LITTLE_EDGE_S / seconds) * max(mean, expected)
-
-
-def _seconds(books: Books) -> float:
-    if books.first_s is None or books.last_s is None:
-        return 0.0
-    return books.last_s - books.first_s + 1
 
 
 def _clock(unix_s: float) -> str:
