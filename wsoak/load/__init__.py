@@ -50,6 +50,7 @@
 - ``console``         what is printed beside Locust's tables
 - ``background``      our own loops, which end the run where they raise
 - ``stopping``        one stop at a time
+- ``own_modules``     processes of ours, beside a project's packages of the same names
 - ``target_process``  the embedded target as a child
 - ``host``            where the load goes, and the mistakes in what says so
 - ``beginning``       what a run is made of when it begins

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from wsoak.judge.figures import lacks_provider
 from wsoak.judge.verdict import GateResult, judge, measured_from_json
+from wsoak.load.own_modules import command, surroundings
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +46,11 @@ def _as_told(result: GateResult, told: Sequence[dict[str, Any]]) -> GateResult:
 
 def _analysed(path: Path, gates_file: Path) -> list[dict[str, Any]]:
     """The gates' entries of what ``analysis gate`` says; none where it failed, which is logged."""
-    command = [sys.executable, "-m", "analysis", "gate", str(path), "--gates", str(gates_file), "--json"]
+    asked = command("analysis", "gate", str(path), "--gates", str(gates_file), "--json")
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        answer = subprocess.run(
+            asked, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=surroundings()
+        )
         entries: list[dict[str, Any]] = json.loads(answer.stdout)["gates"]
     except (OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
         log.error("The analysis could not measure the drift (%s): it is left open.", type(error).__name__)

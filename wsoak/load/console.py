@@ -11,6 +11,7 @@ from wsoak.judge.streams import say
 from wsoak.judge.terminal import safe
 from wsoak.judge.verdict_text import table
 from wsoak.load.collector import Judgement
+from wsoak.load.own_modules import typed
 
 EXIT_USAGE = 2
 
@@ -57,6 +58,6 @@ class Console:
         if judgement.verdict is not None:
             lines += ["", table(judgement.verdict), ""]
         lines.append(
-            f"The run is in {judgement.path}; draw it with: python -m analysis report {judgement.path}"
+            f"The run is in {judgement.path}; draw it with: {typed('analysis')} report {judgement.path}"
         )
         say("\n".join(lines), self.stream)

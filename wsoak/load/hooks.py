@@ -141,7 +141,7 @@ class Hooks:
             run_time_later(runner, lambda: self._sit_out_checks(getattr(parsed, "run_time", None) or 0))
         if isinstance(runner, WorkerRunner):
             self._prepare_worker(environment, runner)
-        elif runner is not None:
+        else:
             self._prepare(environment)
         self._put_interrupts_back = interrupt_between_turns(self._on_interrupt)
         self._prepared.set()
@@ -161,7 +161,8 @@ class Hooks:
                 lambda client_id, **_: self._share(environment, runner, client_id)
             )
         offer_shape(environment, Options.of(parsed).shape)
-        if host_of(environment) is None:
+        # a single user in a debugger has a host of its class
+        if host_of(environment) is None and runner is not None:
             self._start_target(environment)
         if environment.web_ui is not None:
             self._tabs = WebTabs(environment)

@@ -11,12 +11,13 @@ import logging
 import os
 import secrets
 import subprocess
-import sys
 from typing import Final
 
 import gevent
 from gevent import subprocess as cooperative
 from gevent.lock import RLock
+
+from wsoak.load.own_modules import command, surroundings
 
 log = logging.getLogger(__name__)
 
@@ -52,23 +53,14 @@ class TargetProcess:
     """
 
     def __init__(self, accounts: int) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "target",
-            "--port",
-            "0",
-            "--accounts",
-            str(accounts),
-            "--stop-with-stdin",
-        ]
+        asked = command("target", "--port", "0", "--accounts", str(accounts), "--stop-with-stdin")
         # a session of its own: a terminal's Ctrl-C is for us, and the target must outlive our sockets
         self._process = cooperative.Popen(
-            command,
+            asked,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            env={**os.environ, SECRET_VARIABLE: shared_secret(embedded=True)},
+            env={**surroundings(), SECRET_VARIABLE: shared_secret(embedded=True)},
         )
         self._stopping = RLock()
         line = b""
