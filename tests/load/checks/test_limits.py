@@ -29,6 +29,10 @@ OK, FEW_DESCRIPTORS, FEW_PORTS = (
         (Plan(480), MEANS, OK, OK),
         # an HTTP connection each, while they log in
         (Plan(481), MEANS, ("warning", ""), OK),
+        # of users that call no HTTP there are none
+        (Plan(481, calls_http=False), MEANS, OK, OK),
+        (Plan(960, calls_http=False), MEANS, OK, OK),
+        (Plan(28_232, processes=100, calls_http=False), MEANS, OK, OK),
         (Plan(960), MEANS, ("warning", ""), OK),
         (Plan(961), MEANS, FEW_DESCRIPTORS, OK),
         (Plan(100, sockets_per_user=10), MEANS, FEW_DESCRIPTORS, OK),

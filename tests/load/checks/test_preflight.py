@@ -254,6 +254,12 @@ def test_a_scenario_that_says_nothing_of_itself_gets_the_generic_steps(checked: 
     ]
 
 
+def test_descriptors_of_http_are_counted_for_those_who_use_it(checked: dict[str, Checked]) -> None:
+    uses = {name: checked[name].calls_http for name in ("EchoingUser", "CheckingUser", "PlainUser")}
+    # of one that is not rehearsed nobody knows
+    assert uses == {"EchoingUser": False, "CheckingUser": True, "PlainUser": True}
+
+
 def test_a_scenarios_own_check_and_a_failed_request_are_warnings(checked: dict[str, Checked]) -> None:
     warned = [step.text for step in checked["CheckingUser"].outcome.steps if step.result == "warning"]
     assert warned == ["GET /start: HTTP 500", "the scenario's check failed: all is as it should be"]

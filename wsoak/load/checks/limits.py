@@ -33,6 +33,7 @@ class Plan:
         here: whether all of these are on this machine.
         sources: how many local addresses they connect from.
         destinations: how many servers they connect to, each with as many.
+        calls_http: whether they have HTTP connections besides.
     """
 
     users: int | None
@@ -41,6 +42,7 @@ class Plan:
     here: bool = True
     sources: int = 1
     destinations: int = 1
+    calls_http: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def _descriptors(plan: Plan, users: int, means: Means) -> Step:
         return f"{wanted}{shared}, and a limit of {means.descriptors:,} descriptors{raised}"
 
     # of machines elsewhere, this one's limits say little
-    return _judged("descriptors", sockets, sockets + a_process, has, text, sure=plan.here)
+    return _judged("descriptors", sockets, sockets + a_process * plan.calls_http, has, text, sure=plan.here)
 
 
 def _ports(plan: Plan, users: int, means: Means) -> list[Step]:
@@ -106,7 +108,7 @@ def _ports(plan: Plan, users: int, means: Means) -> list[Step]:
         addresses = f" on {plan.sources} addresses" if plan.sources > 1 else ""
         return f"{counted(needed, 'connection')}, and {counted(has, 'local port')}{addresses}"
 
-    return [_judged("ports", sockets, sockets + users, has, text, sure=plan.here)]
+    return [_judged("ports", sockets, sockets + users * plan.calls_http, has, text, sure=plan.here)]
 
 
 def _judged(name: str, needed: int, at_first: int, has: int, text: Callable[[int], str], sure: bool) -> Step:

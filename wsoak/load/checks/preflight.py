@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import gevent
@@ -55,11 +55,13 @@ class Checked:
     Attributes:
         warnings: observations of what does not stop a run, such as doors that opened.
         evidence: what the checks' own users did: for the books of a run that they stop.
+        calls_http: whether some scenario called the server's HTTP API, or was not rehearsed.
     """
 
     outcome: Outcome = field(default_factory=Outcome)
     warnings: list[Observation] = field(default_factory=list)
     evidence: list[Delta] = field(default_factory=list)
+    calls_http: bool = False
 
     def for_the_books(self) -> list[Delta]:
         """What a run's books are to hold of it."""
@@ -98,7 +100,8 @@ def check(
         found.outcome.doors += part.outcome.doors
         found.warnings += part.warnings
         found.evidence += part.evidence
-    limits = limit_steps(plan, Means.of_this_machine())
+        found.calls_http |= part.calls_http
+    limits = limit_steps(replace(plan, calls_http=found.calls_http), Means.of_this_machine())
     found.outcome.steps += limits
     found.evidence.append(_of_limits(limits))
     for line in found.outcome.lines():
@@ -169,6 +172,7 @@ class _ClassCheck:
     def _rehearse(self) -> bool:
         if self._class.rehearse is WebSocketUser.rehearse:
             self._add("rehearsal", "warning", "the scenario has none: no log-in, socket or message was tried")
+            self._found.calls_http = True
             return True
         with Rehearsal(self._class, self._where) as rehearsal:
             recorder = rehearsal.generator.recorder
@@ -177,6 +181,7 @@ class _ClassCheck:
             took_ns = recorder.clock_ns() - started_ns
             opened = dict(rehearsal.generator.routes.opened)
             evidence = rehearsal.end()
+            self._found.calls_http = rehearsal.requests.count > 0
             self._found.evidence.append(evidence.delta)
             self._judge(rehearsal, evidence, took_ns)
             if self._passes():
