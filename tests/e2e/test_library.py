@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from tests.e2e.processes import PATIENCE_S, ROOT, environment
+from tests.e2e.processes import LOCUST, PATIENCE_S, ROOT, environment
 from tests.target.client import Target, running
 
 USER: Final = """
@@ -127,3 +128,54 @@ def test_locust_as_a_library_works_and_says_where_no_run_is_recorded(
     assert ("No run is recorded" in said) is (way == "not registered")
     if runs:
         assert json.loads(runs[0].read_text())["ended_at"]
+
+
+LISTENERS: Final = """
+from locust import events, task
+
+@events.test_stop.add_listener
+def early(environment, **_):
+    print("EARLY", environment.stats.total.num_requests, flush=True)
+
+from wsoak.load import WebSocketUser
+
+@events.test_stop.add_listener
+def late(environment, **_):
+    print("LATE", environment.stats.total.num_requests, flush=True)
+
+@events.quitting.add_listener
+def quitting(environment, **_):
+    print("QUIT", environment.stats.total.num_requests, flush=True)
+
+class ChatUser(WebSocketUser):
+    @task
+    def chat(self):
+        with self.connect("/echo", name="chat") as ws:
+            for _ in range(20):
+                ws.request({"reply_to": 1}, reply_to=1)
+"""
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "workers"])
+def test_listeners_of_the_end_see_all_of_the_statistics(
+    processes: tuple[str, ...], target: Target, tmp_path: Path
+) -> None:
+    (tmp_path / "locustfile.py").write_text(LISTENERS)
+    load = ("ChatUser", "--headless", "-u", "4", "-r", "4", "-t", "3s", "--checks", "none", *processes)
+    done = subprocess.run(
+        [LOCUST, *load, "--host", target.url, "--run-dir", "run", "--only-summary"],
+        cwd=tmp_path,
+        env={**environment(tmp_path), "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    seen = {
+        word: int(number) for word, number in re.findall(r"^(EARLY|LATE|QUIT) (\d+)$", said, re.MULTILINE)
+    }
+    assert set(seen) == {"EARLY", "LATE", "QUIT"}, said
+    assert len(set(seen.values())) == 1, seen
+    assert seen["EARLY"] > 20

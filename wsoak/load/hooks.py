@@ -626,6 +626,9 @@ def register(events: Events) -> Hooks:
     }
     for event, listener in listeners.items():
         getattr(events, event).add_listener(listener)
+    # who reads Locust's statistics at the end of a run finds all of it there, wherever his listener stands
+    events.test_stop._handlers.remove(hooks.on_test_stop)
+    events.test_stop._handlers.insert(0, hooks.on_test_stop)
     return hooks
 
 
