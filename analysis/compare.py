@@ -220,7 +220,9 @@ def _closes(books: Books) -> dict[str, int]:
     for kind, group in books.ends.items():
         if kind.outcome == OPEN:
             detail = f" {kind.detail}" if kind.detail else ""
-            by = "run's end" if kind.ended_by_run else kind.initiator or "nobody"
+            by = kind.initiator or "nobody"
+            if kind.ended_by_run:
+                by = "user's end" if kind.ended_by_user else "run's end"
             ways[f"{kind.code or 'no code'}{detail} by {by}"] += group.count
     return dict(ways)
 

@@ -23,7 +23,7 @@ from wsoak.judge.findings import Finding, find
 from wsoak.judge.validity import Doubt, doubts
 from wsoak.ledger.books import Books
 from wsoak.ledger.histogram import Histogram
-from wsoak.ledger.outcomes import RUN_ENDED
+from wsoak.ledger.outcomes import OF_AN_END
 from wsoak.ledger.rundir import (
     COLUMN_TYPES,
     CONNECTIONS_FILE,
@@ -255,7 +255,8 @@ def read_connections(reader: RunReader) -> pd.DataFrame:
     frame = read_columns(reader, CONNECTIONS_FILE, CONNECTION_COLUMNS)
     frame["opened_at"] = frame["started_at"] + frame[list(PHASES_MS)].sum(axis=1) / 1000
     frame["ended_at"] = frame["opened_at"] + frame["age_s"].fillna(0)
-    frame["by_run"] = (frame["initiator"] == "client") & (frame["reason"] == f'"{RUN_ENDED}"')
+    of_an_end = frame["reason"].isin([f'"{reason}"' for reason in OF_AN_END])
+    frame["by_run"] = (frame["initiator"] == "client") & of_an_end
     return frame[frame["started_at"].notna() & frame["outcome"].notna()].copy()
 
 

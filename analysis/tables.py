@@ -82,7 +82,9 @@ def closes(books: Books) -> Table:
             continue
         code = "" if kind.code is None else str(kind.code)
         named = "" if kind.code is None else f"{close_name(kind.code)} ({close_class(kind.code)})"
-        by = "end of the run" if kind.ended_by_run else kind.initiator or "nobody"
+        by = kind.initiator or "nobody"
+        if kind.ended_by_run:
+            by = "end of the user" if kind.ended_by_user else "end of the run"
         clean = {True: "yes", False: "no", None: ""}[kind.clean]
         key = (kind.name, code, named, by, kind.detail, clean)
         counts[key] += group.count

@@ -52,7 +52,7 @@ def test_every_word_of_the_module_has_a_meaning() -> None:
         if name.isupper()
         and isinstance(value, str)
         and not name.endswith("_PREFIX")
-        and not name.startswith(("DETAIL_", "RUN_", "REPLY_", "DROPPED"))
+        and not name.startswith(("DETAIL_", "RUN_", "USER_", "REPLY_", "DROPPED"))
     }
     assert constants == set(OUTCOMES)
 

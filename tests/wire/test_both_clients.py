@@ -988,7 +988,7 @@ def test_openings_that_are_not_wanted_any_more_are_closed(opener: OpenerOf) -> N
             run.client.open_many(10, open_one)
         until(lambda: not run.client.open_connections)
         facts = run.stop()
-    assert {record["reason"] for record in facts.records} == {"run ended"}
+    assert {record["reason"] for record in facts.records} == {"user ended"}
 
 
 SIZES = [0, 125, 126, 65535, 65536, 1 << 20]
@@ -1225,7 +1225,7 @@ def test_a_hello_whose_greenlet_is_killed_is_cancelled_and_closed() -> None:
         until(lambda: not run.client.open_connections)
 
     facts = both(script, scenario)
-    holds(facts.record, outcome="cancelled", phase="hello", reason="run ended")
+    holds(facts.record, outcome="cancelled", phase="hello", reason="user ended")
     assert facts.count("cancelled") == 1
     assert facts.count("failed") == 0
 
@@ -1313,7 +1313,7 @@ def test_a_user_that_is_stopped_leaves_its_with_block_without_waiting() -> None:
         until(lambda: sockets[0].ended)
 
     facts = both(lambda peer: peer.accept().answer_close(), scenario)
-    holds(facts.record, initiator="client", reason="run ended", clean=True, usable=None)
+    holds(facts.record, initiator="client", reason="user ended", clean=True, usable=None)
 
 
 def test_one_connection_serves_several_greenlets() -> None:

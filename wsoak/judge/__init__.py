@@ -17,6 +17,8 @@
 - ``user_code``     what the scenario itself raised
 - ``attendance``    whether the users were there for the whole of the load
 - ``validity``      whether the run is to be believed
+- ``consequences``  a generator's own trouble, told once
+- ``littles_law``   whether the numbers add up
 - ``early``         messages that left before the time for which they were meant
 - ``summary``       what happened, in plain sentences
 - ``drops``         when many sockets were ended at once, and when as many were open again

@@ -208,7 +208,7 @@ def _closes(books: Books) -> Iterator[str]:
 def _ender(kind: EndKind, group: EndGroup) -> str:
     """Who ended these sockets; some of a group, where its reasons are not all the shape's."""
     if kind.ended_by_run:
-        return "by end of the run"
+        return "by end of the user" if kind.ended_by_user else "by end of the run"
     if kind.initiator != "client" or DROPPED not in group.reasons.texts:
         return f"by {kind.initiator or 'nobody'}"
     return DROPPED if group.reasons.texts == [DROPPED] else f"by client, some of them {DROPPED}"

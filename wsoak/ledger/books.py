@@ -51,6 +51,8 @@ class EndKind(NamedTuple):
     reconnect: bool
     """Whether it was a later attempt of its user."""
     ended_by_run: bool
+    ended_by_user: bool
+    """Whether ``ended_by_run`` was the end of its user alone."""
     state: str
     gateway: str
     """What the answer of a gateway's own says (see ``gateways``); empty for any other answer."""
@@ -545,6 +547,7 @@ def _kind_of(record: ConnectionRecord) -> EndKind:
         denied=bool(record.server_error),
         reconnect=record.attempt > 0,
         ended_by_run=record.ended_by_run,
+        ended_by_user=record.ended_by_user,
         state=record.state,
         gateway=told.text if told is not None else "",
         no_backend=told is not None and told.no_backend,

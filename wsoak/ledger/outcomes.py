@@ -121,7 +121,13 @@ DETAIL_INVALID_ON_WIRE: Final = "invalid-on-wire"
 DETAIL_BAD_REASON: Final = "bad-reason"
 
 RUN_ENDED: Final = "run ended"
-"""The reason of a close that the harness makes at the end of a run or of a user; never an error."""
+"""The reason of a close that the harness makes at the end of a run; never an error."""
+
+USER_ENDED: Final = "user ended"
+"""The same at the end of a user, while the run goes on: it stopped itself, failed, or was one too many."""
+
+OF_AN_END: Final = frozenset({RUN_ENDED, USER_ENDED})
+"""Reasons of closes by which nobody's work was done or lost."""
 
 REPLY_TIMEOUT: Final = "no reply in time"
 REPLY_LOST: Final = "closed before the reply"
@@ -130,7 +136,7 @@ REPLY_LOST: Final = "closed before the reply"
 DROPPED: Final = "dropped by the shape"
 """The reason of a close that the run's shape asks for, to see how the users come back."""
 
-OF_THE_RUN: Final = frozenset({RUN_ENDED, DROPPED})
+OF_THE_RUN: Final = frozenset({*OF_AN_END, DROPPED})
 """Reasons of closes that the run makes, whatever the socket was doing."""
 
 CloseClass = Literal[

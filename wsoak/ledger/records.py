@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
-from wsoak.ledger.outcomes import RUN_ENDED, Initiator
+from wsoak.ledger.outcomes import OF_AN_END, USER_ENDED, Initiator
 
 
 class Row:
@@ -144,7 +144,12 @@ class ConnectionRecord(_ConnectionFields, Row):
     @property
     def ended_by_run(self) -> bool:
         """Whether the harness closed it because the run, or its user, ended."""
-        return self.initiator == "client" and self.reason == RUN_ENDED
+        return self.initiator == "client" and self.reason in OF_AN_END
+
+    @property
+    def ended_by_user(self) -> bool:
+        """Whether that was the end of its user, while the run went on."""
+        return self.initiator == "client" and self.reason == USER_ENDED
 
     def as_row(self) -> list[Any]:
         """See ``Row``."""

@@ -537,7 +537,7 @@ class WebSocketUser(User):
 
     def _release(self, _: gevent.Greenlet) -> None:
         for connection in self._sockets:
-            connection.begin_close(1000, outcomes.RUN_ENDED)
+            connection.begin_close(1000, self.generator.client.end_reason)
         self._sockets = []
         for kind, number in self._accounts:
             self.generator.accounts.give_back(kind, number)

@@ -289,7 +289,7 @@ class Client:
             begun.kill()
             pool.kill()
             for connection in connections.values():
-                connection.begin_close(1000, outcomes.RUN_ENDED)
+                connection.begin_close(1000, self.end_reason)
             raise
         return [connections[index] for index in range(number)]
 
@@ -344,6 +344,11 @@ class Client:
         """Close all that is open at once, as a shape's mass drop; come back without waiting."""
         for connection in list(self.open_connections):
             connection.begin_close(1001, outcomes.DROPPED)
+
+    @property
+    def end_reason(self) -> str:
+        """Why what is closed with its user is closed: the run ends, or the user alone."""
+        return outcomes.RUN_ENDED if self.load_ended or self.stopping else outcomes.USER_ENDED
 
     @property
     def dialer(self) -> Dialer:

@@ -129,7 +129,7 @@ class Closing:
     @property
     def by_run(self) -> bool:
         """Whether we closed because the run, or the user, ended."""
-        return self.initiator == "client" and self.reason == outcomes.RUN_ENDED
+        return self.initiator == "client" and self.reason in outcomes.OF_AN_END
 
     @property
     def clean(self) -> bool:

@@ -396,7 +396,7 @@ class Connection:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, GreenletExit):
             # the user is being stopped: leave without waiting, whoever stops the run waits for all
-            self.begin_close(1000, outcomes.RUN_ENDED)
+            self.begin_close(1000, self.client.end_reason)
         else:
             self.close()
 
@@ -445,7 +445,7 @@ class Connection:
         """Whoever opened it was killed before it was said to be open: nobody will have this socket."""
         if not self.ended:
             self.opening.outcome = self.opening.error = outcomes.CANCELLED
-            self.begin_close(1000, outcomes.RUN_ENDED)
+            self.begin_close(1000, self.client.end_reason)
 
     def fail(self) -> None:
         """Something of ours broke while it read: say so to the peer, and end."""
@@ -728,7 +728,7 @@ class Connection:
             # a server that goes without a word was not usable, whether or not we had asked yet
             return False if self._expected or not self.messages_received else None
         timed_out = self._waited_in_vain or (self._replies is not None and self._replies.timeouts > 0)
-        cut_short = self._closing.reason == outcomes.RUN_ENDED and not timed_out
+        cut_short = self._closing.reason in outcomes.OF_AN_END and not timed_out
         return False if self._expected and not cut_short else None
 
     def _server_error(self) -> str:

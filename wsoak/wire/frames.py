@@ -123,7 +123,8 @@ _FAULTS_BETWEEN_MESSAGES: Final = tuple(_fault_of_first_byte(first, inside=False
 _FAULTS_INSIDE_A_MESSAGE: Final = tuple(_fault_of_first_byte(first, inside=True) for first in range(256))
 
 
-_HTTP: Final = b"HTTP/1."
+_HTTP: Final = b"HT"
+"""How HTTP begins, as far as a frame's head goes: what is told must not hang on how much has come."""
 _match_status = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9]{2})").match
 
 
@@ -344,7 +345,7 @@ class FrameDecoder:
 
     def _at_fault(self, events: list[Event], rest: bytes, fault: str) -> list[Event]:
         """A frame begins wrongly: not a frame at all, perhaps, but HTTP of a proxy's or server's."""
-        if _HTTP.startswith(rest[: len(_HTTP)]):
+        if rest[: len(_HTTP)] == _HTTP:
             fault = f"HTTP came instead of a frame{_status_in(rest)}"
         return self._violated(events, _PROTOCOL_ERROR, fault)
 
