@@ -10,7 +10,6 @@ send down, and its waiting counts in the response time. At rate 0 each message w
 from functools import partial
 from itertools import repeat
 
-import gevent
 from locust import task
 
 from wsoak.load import WebSocketUser
@@ -79,7 +78,7 @@ class EchoUser(WebSocketUser):
                     return
             return
         # users that start together must not send together
-        gevent.sleep(self.random.uniform(0, 1 / rate))
+        ws.pause(self.random.uniform(0, 1 / rate))
         last: Reply | None = None
         for intended_ns in ws.paced(every(1 / rate), messages):
             key = self.new_id()

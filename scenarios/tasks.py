@@ -20,7 +20,6 @@ from itertools import islice, repeat
 from typing import Any
 from urllib.parse import quote
 
-import gevent
 from gevent.event import Event
 from locust import task
 
@@ -235,7 +234,7 @@ class Feed:
         if not rate:
             return repeat(None)
         # users that start together must not create together
-        gevent.sleep(self.user.random.uniform(0, 1 / rate))
+        ws.pause(self.user.random.uniform(0, 1 / rate))
         return ws.paced(every(1 / rate))
 
     def create(self) -> Job | None:

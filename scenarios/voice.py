@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from functools import partial
 from urllib.parse import quote
 
-import gevent
 from locust import between, task
 
 from wsoak.ledger.outcomes import OPEN
@@ -182,8 +181,8 @@ class Device:
         return bool(message.get("type") == "hello")
 
     def idle(self) -> str:
-        """Nobody speaks, until somebody does; whether the socket is still there, only the send tells."""
-        gevent.sleep(self.user.random.uniform(*PAUSE_S))
+        """Nobody speaks, until somebody does, or the socket is lost."""
+        self.ws.pause(self.user.random.uniform(*PAUSE_S))
         start = {"type": "listen", "state": "start", "mode": "auto", "session_id": self.session_id}
         return "listening" if self.ws.send(start) else "connecting"
 

@@ -1149,6 +1149,25 @@ def test_who_paces_hears_of_the_end_at_once() -> None:
     holds(both(script, scenario).record, code=1012)
 
 
+def test_who_pauses_hears_of_the_end_at_once() -> None:
+    def script(peer: Peer) -> None:
+        peer.accept().hear_text()
+        peer.send(close_frame(1012))
+        peer.hear_close()
+
+    def scenario(run: Run) -> None:
+        ws = run.open()
+        assert ws.pause(0.01)
+        ws.send("once")
+        # not in an hour
+        assert not ws.pause(3600)
+        assert not ws.pause(3600)
+        assert ws.ended
+        assert ws._closers == []
+
+    holds(both(script, scenario).record, code=1012)
+
+
 def test_a_paced_send_has_its_lag_and_counts_from_its_intended_time(opener: OpenerOf) -> None:
     def script(peer: Peer) -> None:
         peer.accept()

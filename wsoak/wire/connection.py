@@ -348,6 +348,21 @@ class Connection:
                 return
             yield intended_ns
 
+    def pause(self, seconds: float) -> bool:
+        """Sleep, but no longer than the socket and the load last: who loses it comes back at once.
+
+        Returns:
+            whether the socket is still open.
+        """
+        client, until_ns = self.client, time.perf_counter_ns() + s_to_ns(seconds)
+        if not self.is_open:
+            self._give_way()
+        while not (self.ended or client.load_ended) and (ahead_ns := until_ns - time.perf_counter_ns()) > 0:
+            self._rest(ahead_ns)
+        if client.load_ended and self.is_open:
+            client.await_end()
+        return self.is_open
+
     def _give_way(self) -> None:
         """Let others run: the caller asks something of a closed socket; see ``after_end``."""
         if getcurrent() is get_hub():
