@@ -201,7 +201,7 @@ class Hooks:
 
     def on_test_start(self, environment: Environment, **_: Any) -> None:
         """Begin a run."""
-        if environment.runner is None:
+        if environment.runner is None and not getattr(environment.parsed_options, "worker", False):
             # run_single_user: there is no run, see ``standalone``
             return
         if not isinstance(environment.runner, (LocalRunner, MasterRunner)):

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import signal
 import time
+import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
@@ -65,15 +66,20 @@ def run_time_later(runner: Runner, wait: Callable[[], None]) -> None:
 
         return end_or_wait
 
+    # the logger outlives the runner, and must not keep it
+    its_wait, logger = weakref.ref(wait), logging.getLogger(LOCUSTS_LOG)
+
     def say_late(record: logging.LogRecord) -> bool:
-        if at_its_end() and record.getMessage().startswith(LOCUSTS_WORDS):
-            wait()
+        wait_now = its_wait()
+        if wait_now is not None and at_its_end() and record.getMessage().startswith(LOCUSTS_WORDS):
+            wait_now()
             record.created = time.time()
             record.msecs = record.created % 1 * 1000
         return True
 
     # where its level lets nothing through, the end itself waits
-    logging.getLogger(LOCUSTS_LOG).addFilter(say_late)
+    logger.addFilter(say_late)
+    weakref.finalize(wait, logger.removeFilter, say_late)
     runner.quit = waiting(runner.quit)  # type: ignore[method-assign]
     runner.stop = waiting(runner.stop)  # type: ignore[method-assign]
 
