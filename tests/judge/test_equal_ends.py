@@ -192,3 +192,18 @@ def test_parts_of_a_run_give_the_same_finding_as_the_whole() -> None:
     backwards = books(reversed(records))
 
     assert find(parts, START_S) == find(backwards, START_S) == find(books(records), START_S)
+
+
+def test_which_of_two_spreads_of_a_millisecond_is_smaller_is_chance() -> None:
+    # one message at the opening, and then nothing: the silence is the age, but for some milliseconds
+    source = random.Random(3)
+    records = [
+        eof(
+            at_s=0.4 * n,
+            age_s=6.0 + source.uniform(0, 0.0014),
+            idle_s=5.99 + source.uniform(0, 0.006),
+            quiet_s=5.99 + source.uniform(0, 0.006),
+        )
+        for n in range(8)
+    ]
+    assert ids(numbered(iter(records))) == ["idle-timeout"]

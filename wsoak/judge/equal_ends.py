@@ -40,6 +40,8 @@ TOGETHER_S: Final = 0.15
 BURST_GAP_S: Final = 1.5
 BURST_GAP: Final = 0.5
 """A pause between ends longer than this (seconds, or the share of the value) ends a burst."""
+NOISE_S: Final = 0.02
+"""Which of two spreads below this is the smaller is chance: timers, and who is woken first."""
 RARE_WIDTH: Final = 0.01
 """Ends so rare that they make no bursts must lie closer together: within this share of the value."""
 _TRIM: Final = 10
@@ -146,7 +148,8 @@ def is_silence(quiet: Cluster, old: Cluster) -> bool:
 
     The one that lies closer together is; else the silence, where no earlier one can have been as long.
     """
-    if 2 * quiet.spread_s < old.spread_s or 2 * old.spread_s < quiet.spread_s:
+    widest_s = max(quiet.spread_s, old.spread_s)
+    if widest_s > NOISE_S and 2 * min(quiet.spread_s, old.spread_s) < widest_s:
         # a silence from the opening on is the age: it has its spread too
         return quiet.spread_s <= old.spread_s
     return 2 * quiet.value_s >= old.value_s
